@@ -1,0 +1,43 @@
+"""The `rxf` command.  Each subcommand lives beside its code and is imported when called."""
+
+import argparse
+import importlib
+from typing import List, NamedTuple, Optional
+
+from rxf.errors import install_excepthook
+
+__all__ = ["main"]
+
+
+class Subcommand(NamedTuple):
+    """``module`` holds ``add_arguments(parser)`` and ``run(args) -> exit status``."""
+
+    name: str
+    module: str
+    help: str
+
+
+SUBCOMMANDS = [
+    Subcommand("doctor", "rxf.lab.doctor", "versions, fixes, and proof that the noise arrives"),
+    Subcommand("prepare", "rxf.lab.prepare", "official data files to fairseq's binary form"),
+    Subcommand("path", "rxf.lab.path", "the folder to give to --user-dir"),
+]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rxf", description="Stable fine-tuning with fairseq.")
+    known = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    for subcommand in SUBCOMMANDS:
+        known.add_parser(subcommand.name, help=subcommand.help, add_help=False)
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one subcommand; returns its exit status."""
+    install_excepthook()
+    chosen, rest = build_parser().parse_known_args(argv)
+    entry = next(s for s in SUBCOMMANDS if s.name == chosen.subcommand)
+    module = importlib.import_module(entry.module)
+    parser = argparse.ArgumentParser(prog=f"rxf {entry.name}", description=entry.help)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(rest)))

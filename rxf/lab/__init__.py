@@ -1,0 +1,1 @@
+"""What a person runs around training: prepare, doctor, and later probe, sweep, report."""

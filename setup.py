@@ -1,0 +1,39 @@
+"""rxf: a fairseq plugin for stable fine-tuning of pre-trained language models."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# fairseq itself comes from scripts/build_fairseq.sh: no release on the package index
+# installs on a current Python.  Its mended wheel has the version 0.12.2+rxf1.
+REQUIREMENTS = [
+    "fairseq>=0.12.2,<0.13",
+    "numpy>=1.26",
+    "scikit-learn>=1.4",
+    "scipy>=1.11",
+    "torch>=2.5",
+    "tqdm>=4.60",
+]
+
+EXTRAS = {
+    "plots": ["matplotlib>=3.7"],
+    "test": ["pytest>=8"],
+    "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
+}
+
+setup(
+    name="rxf",
+    version="0.1.0",
+    description="R3F, R4F and their family for fairseq: stable fine-tuning of language models",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    if Path(__file__).with_name("README.md").is_file()
+    else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["rxf", "rxf.*"]),
+    package_data={"rxf": ["**/*.md", "**/*.yaml"]},
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["rxf = rxf.cli:main"]},
+)
