@@ -2,7 +2,7 @@
 
 import argparse
 import importlib
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from rxf.errors import install_excepthook
 
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand; returns its exit status."""
     install_excepthook()
     chosen, rest = build_parser().parse_known_args(argv)

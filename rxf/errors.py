@@ -7,7 +7,7 @@ printed as that line alone, and the exit status is 1 as ever.
 
 import sys
 from types import TracebackType
-from typing import Optional, Type
+from typing import Optional
 
 __all__ = ["UserError", "install_excepthook"]
 
@@ -27,7 +27,7 @@ def install_excepthook() -> None:
         return
 
     def hook(
-        kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
+        kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]
     ) -> None:
         if issubclass(kind, UserError):
             print(f"rxf: error: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ from rxf.errors import UserError
 __all__ = ["Fix", "all_fixes", "apply_all", "status"]
 
 # In this order they are applied.
-MODULES: List[str] = []
+MODULES: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Fix:
     apply: Callable[[], None]
 
 
-_applied: Set[str] = set()
+_applied: set[str] = set()
 
 
-def all_fixes() -> List[Fix]:
+def all_fixes() -> list[Fix]:
     """Every fix there is, in the order in which they are applied."""
     return [importlib.import_module(f"{__name__}.{module}").FIX for module in MODULES]
 
@@ -55,12 +55,12 @@ def apply_all() -> None:
             _applied.add(fix.name)
 
 
-def status() -> Dict[str, bool]:
+def status() -> dict[str, bool]:
     """Name of each fix and whether it is in place in this process."""
     return {fix.name: fix.name in _applied for fix in all_fixes()}
 
 
-def _switched_off() -> Set[str]:
+def _switched_off() -> set[str]:
     asked = {name.strip() for name in os.environ.get("RXF_FIXES", "").split(",")} - {"", "on"}
     known = {fix.name for fix in all_fixes()}
     if "off" in asked:

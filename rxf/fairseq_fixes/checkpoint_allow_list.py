@@ -13,7 +13,7 @@ nothing of rxf, and of fairseq only when a file is read.
 import argparse
 import collections
 import pickle
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 import torch
 
@@ -42,7 +42,7 @@ def _under_name(target: Callable, module: str, name: str) -> Callable:
     return stand_in
 
 
-def _meters() -> List[Callable]:
+def _meters() -> list[Callable]:
     from fairseq.logging import meters
 
     classes = [
@@ -57,7 +57,7 @@ def _meters() -> List[Callable]:
     return [*classes, *old]
 
 
-def _omegaconf() -> List[Callable]:
+def _omegaconf() -> list[Callable]:
     """A ``DictConfig`` and what it is made of (checkpoints of 2020 and 2021)."""
     import typing
 
@@ -66,7 +66,7 @@ def _omegaconf() -> List[Callable]:
     classes = [DictConfig, ListConfig, AnyNode, base.ContainerMetadata, base.Metadata]
     classes += [nodes.BooleanNode, nodes.FloatNode, nodes.IntegerNode, nodes.StringNode]
     any_type: Any = typing.Any
-    plain: List[Callable] = [dict, list, tuple, int, float, str, bool]
+    plain: list[Callable] = [dict, list, tuple, int, float, str, bool]
     return [*classes, _any_type(any_type), *plain]
 
 
@@ -77,7 +77,7 @@ def _any_type(any_type: Any) -> Any:
     return (any_type, "typing.Any")
 
 
-def _numpy() -> List[Callable]:
+def _numpy() -> list[Callable]:
     """Scalars and arrays, under the names that numpy 1 and numpy 2 give them."""
     import numpy
 
@@ -92,14 +92,14 @@ def _numpy() -> List[Callable]:
     return [*renamed, numpy.ndarray, numpy.dtype, *dtypes]
 
 
-def _broadcast() -> List[Callable]:
+def _broadcast() -> list[Callable]:
     """What rank 0 sends the other ranks when it has read the file for all."""
     from fairseq.distributed import utils
 
     return [utils._TensorPlaceholder]
 
 
-def allowed_globals() -> List[Callable]:
+def allowed_globals() -> list[Callable]:
     """Every class and function, beyond tensors and containers, that may be read."""
     plain = [argparse.Namespace, collections.defaultdict, collections.deque]
     return [*plain, *_meters(), *_omegaconf(), *_numpy(), *_broadcast()]
