@@ -1,0 +1,1 @@
+"""`rxf prepare`: official data files to fairseq's binary form."""
