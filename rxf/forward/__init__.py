@@ -1,0 +1,24 @@
+"""How a criterion runs a model on perturbed embeddings, whatever the model family."""
+
+from rxf.forward.adapters import (
+    Perturbation,
+    perturbed_embeddings,
+    require_two_branches,
+    text_encoder,
+    unwrapped,
+)
+from rxf.forward.branches import BranchPlan, two_branches
+from rxf.forward.noise import NoiseStream, add_noise, share_changed
+
+__all__ = [
+    "BranchPlan",
+    "NoiseStream",
+    "Perturbation",
+    "add_noise",
+    "perturbed_embeddings",
+    "require_two_branches",
+    "share_changed",
+    "text_encoder",
+    "two_branches",
+    "unwrapped",
+]

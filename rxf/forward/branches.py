@@ -1,0 +1,144 @@
+"""A clean and a perturbed forward pass of one batch, in one, two or three runs of the model."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from rxf.forward.adapters import Perturbation, perturbed_embeddings, unwrapped
+
+__all__ = ["PASSES", "BranchPlan", "two_branches"]
+
+PASSES = ("packed", "separate", "recompute")
+
+# (model, net_input) -> a tensor whose first dimension is the rows of the batch
+Call = Callable[[nn.Module, dict[str, Any]], Tensor]
+
+
+@dataclass(frozen=True)
+class BranchPlan:
+    """How the two branches are run.
+
+    Attributes:
+        passes: ``packed``, one pass over clean and noised rows together; ``separate``, two
+            passes; ``recompute``, as separate, but the noised branch keeps no activations
+            and is run again in the backward pass, so that the peak is that of one pass.
+        share_dropout: the noised branch gets the clean branch's dropout masks.
+        noised_gradient: False computes the noised branch without gradient.
+    """
+
+    passes: str = "packed"
+    share_dropout: bool = False
+    noised_gradient: bool = True
+
+    def needs_two_passes(self) -> bool:
+        """Neither shared masks nor a branch without gradient fit into one packed pass."""
+        return self.share_dropout or not self.noised_gradient
+
+
+def two_branches(
+    model: nn.Module,
+    net_input: dict[str, Any],
+    call: Call,
+    perturb: Perturbation,
+    plan: BranchPlan,
+) -> tuple[Tensor, Tensor]:
+    """Outputs of the clean and of the perturbed branch, each with B rows.
+
+    Without dropout, layer drop and changing weights all plans give the same numbers.
+
+    Args:
+        model: the model as the criterion got it; under DDP only the clean pass goes through
+            the wrapper, since DDP knows one forward before each backward.
+        net_input: the batch, every tensor with B rows.
+        call: runs the model on a batch.
+        perturb: what happens to the token embeddings of the second branch.  It is called
+            again where the branch is recomputed, and must then return the same.
+        plan: how to run them.
+
+    Raises:
+        UserError: the model's encoder cannot be given embeddings.
+    """
+    if plan.passes == "packed" and not plan.needs_two_passes():
+        return _packed(model, net_input, call, perturb)
+    if plan.passes == "recompute" and not plan.needs_two_passes():
+        return _recomputed(model, net_input, call, perturb)
+    return _separate(model, net_input, call, perturb, plan)
+
+
+def _packed(
+    model: nn.Module, net_input: dict[str, Any], call: Call, perturb: Perturbation
+) -> tuple[Tensor, Tensor]:
+    twice = {name: _doubled(value) for name, value in net_input.items()}
+    with perturbed_embeddings(model, perturb, packed=True):
+        clean, noised = call(model, twice).chunk(2)
+    return clean, noised
+
+
+def _doubled(value: Any) -> Any:
+    return torch.cat([value, value]) if torch.is_tensor(value) else value
+
+
+def _recomputed(
+    model: nn.Module, net_input: dict[str, Any], call: Call, perturb: Perturbation
+) -> tuple[Tensor, Tensor]:
+    inner = unwrapped(model)
+
+    def noised_branch() -> Tensor:
+        with perturbed_embeddings(inner, perturb):
+            return call(inner, net_input)
+
+    # First, so that the backward pass comes to it last, when the clean branch's
+    # activations are gone.  checkpoint replays the dropout of the first run.
+    noised = checkpoint(noised_branch, use_reentrant=False, preserve_rng_state=True)
+    return call(model, net_input), noised
+
+
+def _separate(
+    model: nn.Module,
+    net_input: dict[str, Any],
+    call: Call,
+    perturb: Perturbation,
+    plan: BranchPlan,
+) -> tuple[Tensor, Tensor]:
+    inner = unwrapped(model)
+    dropout_stream = _random_state(net_input) if plan.share_dropout else None
+    clean = call(model, net_input)
+    gradient = contextlib.nullcontext() if plan.noised_gradient else torch.no_grad()
+    with gradient, _replayed(dropout_stream), perturbed_embeddings(inner, perturb):
+        noised = call(inner, net_input)
+    return clean, noised
+
+
+@dataclass(frozen=True)
+class _RandomState:
+    """torch's random streams on the CPU and, where the batch is there, on its GPU."""
+
+    cpu: Tensor
+    devices: list[int]
+    cuda: list[Tensor]
+
+
+def _random_state(net_input: dict[str, Any]) -> _RandomState:
+    device = net_input["src_tokens"].device
+    devices = [device.index] if device.type == "cuda" else []
+    return _RandomState(
+        torch.get_rng_state(), devices, [torch.cuda.get_rng_state(i) for i in devices]
+    )
+
+
+@contextlib.contextmanager
+def _replayed(state: "_RandomState | None") -> Iterator[None]:
+    """Start from ``state`` and leave the streams afterwards as they were before."""
+    if state is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=state.devices):
+        torch.set_rng_state(state.cpu)
+        for index, cuda in zip(state.devices, state.cuda, strict=True):
+            torch.cuda.set_rng_state(cuda, index)
+        yield
