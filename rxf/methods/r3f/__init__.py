@@ -1,0 +1,1 @@
+"""R3F: noise on the token embeddings, and a price on what it changes."""
