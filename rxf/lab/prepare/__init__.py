@@ -1,1 +1,43 @@
-"""`rxf prepare`: official data files to fairseq's binary form."""
+"""`rxf prepare DATASET ...`: official data files to fairseq's binary form.
+
+tsv             literal TSV files: columns by header, broken rows by line number
+tokens          a dictionary, with GPT-2 BPE or with words as they stand
+binary          fairseq's memory-mapped columns and label dictionaries
+output_folder   written aside and renamed at the end; a manifest; no second work
+glue_tasks      the nine GLUE tasks in one table
+glue            `rxf prepare glue`, made of the five above
+"""
+
+import argparse
+import importlib
+from typing import NamedTuple
+
+__all__ = ["add_arguments", "run"]
+
+
+class Dataset(NamedTuple):
+    """``module`` holds ``add_arguments(parser)`` and ``run(args) -> exit status``."""
+
+    name: str
+    module: str
+    help: str
+
+
+DATASETS = [
+    Dataset("glue", "rxf.lab.prepare.glue", "a GLUE task from its official TSV files"),
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-subcommand for each family of data sets."""
+    known = parser.add_subparsers(dest="dataset", metavar="DATASET", required=True)
+    for dataset in DATASETS:
+        module = importlib.import_module(dataset.module)
+        dataset_parser = known.add_parser(dataset.name, help=dataset.help, description=dataset.help)
+        module.add_arguments(dataset_parser)
+        dataset_parser.set_defaults(run_dataset=module.run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the data set that the arguments name; returns the exit status."""
+    return int(args.run_dataset(args))

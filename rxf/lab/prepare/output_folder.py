@@ -1,0 +1,109 @@
+"""A folder that appears finished or not at all, and is not made twice from the same files."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+from rxf.errors import UserError
+
+__all__ = ["MANIFEST", "checksum", "finished_manifest", "staged"]
+
+MANIFEST = "prepare.json"
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
+
+
+def finished_manifest(
+    out: Path, inputs: dict[str, Any], overwrite: bool = False
+) -> Optional[dict[str, Any]]:
+    """The manifest of ``out`` if it was made from these ``inputs``, None if it is to be made.
+
+    Raises if ``out`` holds anything else that would be lost.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    manifest = _read_manifest(out)
+    if overwrite:
+        _refuse_strangers(out, manifest)
+        return None
+    if _sizes(out, manifest["files"]) != manifest["files"]:
+        raise UserError(f"OUT {out}: a file was changed or is gone: give --overwrite")
+    if manifest["inputs"] != inputs:
+        differing = sorted(
+            key
+            for key in manifest["inputs"].keys() | inputs.keys()
+            if manifest["inputs"].get(key) != inputs.get(key)
+        )
+        raise UserError(
+            f"OUT {out} was prepared from other files ({', '.join(differing)}): "
+            "give another OUT or --overwrite"
+        )
+    return manifest
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A folder to fill and a manifest to complete; both become ``out`` if all goes well."""
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    manifest: dict[str, Any] = {}
+    try:
+        partial.mkdir(parents=True)
+        yield partial, manifest
+        manifest["files"] = _sizes(partial, _files(partial))
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        _publish(partial, out)
+    except OSError as error:
+        raise UserError(
+            f"OUT {out}: cannot be written ({error.strerror}): choose a folder that can"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read_manifest(out: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or not {"files", "inputs"} <= manifest.keys():
+        raise UserError(f"OUT {out} exists and was not made by rxf prepare: choose another folder")
+    return manifest
+
+
+def _refuse_strangers(out: Path, manifest: dict[str, Any]) -> None:
+    """Checkpoints that someone put there must not vanish with the old data."""
+    strangers = sorted(set(_files(out)) - set(manifest["files"]) - {MANIFEST})
+    if strangers:
+        raise UserError(
+            f"OUT {out} holds {strangers[0]}, which rxf prepare did not write: "
+            "move it away before --overwrite"
+        )
+
+
+def _files(folder: Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _sizes(folder: Path, names: Any) -> dict[str, int]:
+    present = (name for name in names if (folder / name).is_file())
+    return {name: (folder / name).stat().st_size for name in present}
+
+
+def _publish(partial: Path, out: Path) -> None:
+    replaced = out.parent / f".{out.name}.replaced-{os.getpid()}"
+    if out.exists():
+        os.rename(out, replaced)
+    os.rename(partial, out)
+    shutil.rmtree(replaced, ignore_errors=True)

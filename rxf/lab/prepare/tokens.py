@@ -1,0 +1,143 @@
+"""From a sentence to the numbers of a dictionary: by GPT-2 BPE, or word by word."""
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from fairseq.data import Dictionary
+from fairseq.data.encoders import gpt2_bpe_utils
+from fairseq.tokenizer import tokenize_line
+
+from rxf.errors import UserError
+
+__all__ = ["TextEncoder", "add_arguments", "gpt2_encoder", "load_encoder", "word_encoder"]
+
+BPE_FILES = {"encoder_json": "encoder.json", "vocab_bpe": "vocab.bpe", "dict": "dict.txt"}
+WHERE_TO_GET = (
+    "encoder.json, vocab.bpe and dict.txt of RoBERTa and BART are at "
+    "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/"
+)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A dictionary and how text reaches it.
+
+    Attributes:
+        kind: what a person calls it, for the summary.
+        encode: numbers of a sentence in the dictionary, without any ``</s>``.
+        files: the files it was loaded from, for the manifest's checksums.
+    """
+
+    kind: str
+    dictionary: Dictionary
+    encode: Callable[[str], list[int]]
+    files: dict[str, Path]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that :func:`load_encoder` reads."""
+    group = parser.add_argument_group(
+        "tokens",
+        "GPT-2 BPE files as one folder or one by one (default: $RXF_DATA/gpt2_bpe), "
+        "or --dict alone for text whose words, split at spaces, stand in that dictionary",
+    )
+    group.add_argument("--bpe-dir", type=Path, metavar="DIR", help="holds " + WHERE_TO_GET)
+    group.add_argument("--encoder-json", type=Path, metavar="FILE")
+    group.add_argument("--vocab-bpe", type=Path, metavar="FILE")
+    group.add_argument("--dict", type=Path, metavar="FILE", help="a fairseq dictionary")
+
+
+def load_encoder(args: argparse.Namespace) -> TextEncoder:
+    """The encoder that the flags of :func:`add_arguments` ask for."""
+    given = {flag: getattr(args, flag) for flag in BPE_FILES}
+    if args.bpe_dir is None and given["dict"] and not _any_bpe(given):
+        return word_encoder(given["dict"])
+    folder = args.bpe_dir or _default_folder(given)
+    if folder is not None:
+        given = {flag: path or folder / BPE_FILES[flag] for flag, path in given.items()}
+    for flag, path in given.items():
+        _check_file("--" + flag.replace("_", "-"), path)
+    return gpt2_encoder(given["encoder_json"], given["vocab_bpe"], given["dict"])
+
+
+def gpt2_encoder(encoder_json: Path, vocab_bpe: Path, dictionary_file: Path) -> TextEncoder:
+    """GPT-2 BPE, whose numbers are then the words of a fairseq dictionary."""
+    dictionary = _load_dictionary(dictionary_file)
+    bpe = _load_bpe(encoder_json, vocab_bpe)
+    # Looked up once here and not for every token: the two numberings differ, because
+    # fairseq orders its dictionary by frequency.
+    number = {own: dictionary.index(str(own)) for own in bpe.encoder.values()}
+
+    def encode(sentence: str) -> list[int]:
+        return [number[own] for own in bpe.encode(sentence)]
+
+    files = {"encoder.json": encoder_json, "vocab.bpe": vocab_bpe, "dict.txt": dictionary_file}
+    return TextEncoder("GPT-2 BPE", dictionary, encode, files)
+
+
+def word_encoder(dictionary_file: Path) -> TextEncoder:
+    """Words split at spaces, for text that is already tokenised."""
+    _check_file("--dict", dictionary_file)
+    dictionary = _load_dictionary(dictionary_file)
+
+    def encode(sentence: str) -> list[int]:
+        return [dictionary.index(word) for word in tokenize_line(sentence)]
+
+    return TextEncoder("words", dictionary, encode, {"dict.txt": dictionary_file})
+
+
+def _any_bpe(given: dict[str, Optional[Path]]) -> bool:
+    return bool(given["encoder_json"] or given["vocab_bpe"])
+
+
+def _default_folder(given: dict[str, Optional[Path]]) -> Optional[Path]:
+    """``$RXF_DATA/gpt2_bpe``, where no flag says otherwise."""
+    if any(given.values()):
+        return None
+    if "RXF_DATA" not in os.environ:
+        raise UserError(
+            f"no dictionary: give --bpe-dir DIR ({WHERE_TO_GET}), or --dict FILE alone for "
+            "text that is already split into that dictionary's words"
+        )
+    return Path(os.environ["RXF_DATA"]) / "gpt2_bpe"
+
+
+def _check_file(flag: str, path: Optional[Path]) -> None:
+    if path is None:
+        raise UserError(f"{flag} is missing: give all three files or --bpe-dir; {WHERE_TO_GET}")
+    if not path.is_file():
+        raise UserError(f"{flag}: there is no file {path}; {WHERE_TO_GET}")
+
+
+def _load_dictionary(path: Path) -> Dictionary:
+    try:
+        dictionary = Dictionary.load(str(path))
+    # Dictionary.load raises a plain Exception for text that is not UTF-8.
+    except Exception as error:
+        raise UserError(f"{path}: is no fairseq dictionary ({error})") from None
+    if len(dictionary) == dictionary.nspecial:
+        raise UserError(f"{path}: is empty: a fairseq dictionary has one 'WORD COUNT' a line")
+    return dictionary
+
+
+def _load_bpe(encoder_json: Path, vocab_bpe: Path) -> gpt2_bpe_utils.Encoder:
+    """Also checks that the two files belong together, so that no text can fail later."""
+    try:
+        bpe = gpt2_bpe_utils.get_encoder(str(encoder_json), str(vocab_bpe))
+        known = set(bpe.encoder)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{encoder_json}, {vocab_bpe}: are no GPT-2 BPE files ({error}); {WHERE_TO_GET}"
+        ) from None
+    needed = set(bpe.byte_encoder.values()) | {"".join(pair) for pair in bpe.bpe_ranks}
+    if not needed <= known:
+        example = sorted(needed - known)[0]
+        raise UserError(
+            f"{encoder_json}: lacks {example!r}, which {vocab_bpe} makes: "
+            f"the two files do not belong together; {WHERE_TO_GET}"
+        )
+    return bpe
