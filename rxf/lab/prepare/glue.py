@@ -5,7 +5,6 @@ as a dictionary ordered by frequency, scores divided by the largest one.
 """
 
 import argparse
-import os
 import platform
 import shlex
 from collections.abc import Iterator
@@ -72,7 +71,8 @@ def prepare_task(
     All files are read and checked before anything is written.  If ``out`` is already made
     from the same files nothing is done.
     """
-    out = Path(os.path.abspath(out))
+    # A link to a larger disk stays a link: its target is what gets replaced.
+    out = out.resolve()
     sources = _source_files(task, folder)
     inputs = _inputs(task, sources, encoder)
     finished = finished_manifest(out, inputs, overwrite)
@@ -96,7 +96,7 @@ def summary(manifest: dict[str, Any], out: Path) -> Iterator[str]:
         yield f"  {name:7}{facts['rows']:7} rows ({_verdict(facts)}) from {facts['file']}"
         yield from (f"    {note}" for note in _notes(name, facts))
     flags = shlex.join(manifest["fairseq_train_flags"])
-    yield f"fairseq-train {shlex.quote(str(out))} --user-dir rxf {flags}"
+    yield f"give fairseq-train --user-dir rxf, beside the model's flags and the criterion's: {flags}"
 
 
 def _verdict(facts: dict[str, Any]) -> str:

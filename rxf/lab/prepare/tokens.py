@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "GPT-2 BPE files as one folder or one by one (default: $RXF_DATA/gpt2_bpe), "
         "or --dict alone for text whose words, split at spaces, stand in that dictionary",
     )
-    group.add_argument("--bpe-dir", type=Path, metavar="DIR", help="holds " + WHERE_TO_GET)
+    group.add_argument(
+        "--bpe-dir", type=Path, metavar="DIR", help="folder of the three files; " + WHERE_TO_GET
+    )
     group.add_argument("--encoder-json", type=Path, metavar="FILE")
     group.add_argument("--vocab-bpe", type=Path, metavar="FILE")
     group.add_argument("--dict", type=Path, metavar="FILE", help="a fairseq dictionary")
@@ -118,7 +120,9 @@ def _load_dictionary(path: Path) -> Dictionary:
         dictionary = Dictionary.load(str(path))
     # Dictionary.load raises a plain Exception for text that is not UTF-8.
     except Exception as error:
-        raise UserError(f"{path}: is no fairseq dictionary ({error})") from None
+        # Its messages quote the line with its end.
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: is no fairseq dictionary ({reason})") from None
     if len(dictionary) == dictionary.nspecial:
         raise UserError(f"{path}: is empty: a fairseq dictionary has one 'WORD COUNT' a line")
     return dictionary
