@@ -96,7 +96,7 @@ def summary(manifest: dict[str, Any], out: Path) -> Iterator[str]:
         yield f"  {name:7}{facts['rows']:7} rows ({_verdict(facts)}) from {facts['file']}"
         yield from (f"    {note}" for note in _notes(name, facts))
     flags = shlex.join(manifest["fairseq_train_flags"])
-    yield f"give fairseq-train --user-dir rxf, beside the model's flags and the criterion's: {flags}"
+    yield f"fairseq-train --user-dir rxf wants, beside model and criterion: {flags}"
 
 
 def _verdict(facts: dict[str, Any]) -> str:
