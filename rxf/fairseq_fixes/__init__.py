@@ -7,14 +7,28 @@ all of them off, ``RXF_FIXES=name,other-name`` the named ones; `rxf doctor` list
 import importlib
 import os
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Set
+from typing import Callable
 
 from rxf.errors import UserError
 
 __all__ = ["Fix", "all_fixes", "apply_all", "status"]
 
 # In this order they are applied.
-MODULES: list[str] = []
+MODULES: list[str] = [
+    "user_dir",
+    "bf16",
+    "validate_criterion",
+    "checkpoint_loading",
+    "restore_file",
+    "best_score",
+    "atomic_checkpoints",
+    "criterion_state",
+    "ema_restore",
+    "stale_copies",
+    "float_targets",
+    "fp16_overflow_cpu",
+    "cpu_distributed",
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,6 @@ def _switched_off() -> set[str]:
         return known
     unknown = sorted(asked - known)
     if unknown:
-        raise UserError(
-            f"RXF_FIXES names no fix called {unknown[0]}: use off, or any of {', '.join(sorted(known))}"
-        )
+        names = ", ".join(sorted(known))
+        raise UserError(f"RXF_FIXES names no fix called {unknown[0]}: use off, or any of {names}")
     return asked

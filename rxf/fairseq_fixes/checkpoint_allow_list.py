@@ -3,7 +3,21 @@
 A checkpoint is a pickle, and a pickle may run any code.  torch >= 2.6 therefore
 reads tensors and plain containers only, at which every fairseq checkpoint fails
 (``argparse.Namespace``); older versions run whatever the file says.  Both are
-mended by one list of the classes that fairseq's own checkpoints hold.
+mended by one list of the names that fairseq's own checkpoints hold.
+
+Why the list is safe.  torch's reader calls nothing but listed objects, and sets the
+state of nothing but instances of listed classes.  So each entry has to be harmless
+when called with any arguments and then given any state:
+
+* ``Namespace``, the meters, the metadata of omegaconf and ``_TensorPlaceholder`` keep
+  what they are given as attributes and call none of it.
+* Containers and nodes of omegaconf check values and copy them.  Strings with ``${...}``
+  are resolved on access by registered resolvers, none of which runs code.
+* A ``defaultdict`` may get a listed object as its factory, called without arguments.
+* The builtin types convert listed objects and plain data.
+* numpy is the exception: the state of a real ``numpy.dtype`` sets its flags, and an
+  object type without its flag, or a float type with it, turns bytes of the file into
+  pointers.  Neither ``dtype`` nor arrays are listed; numbers come from stand-ins.
 
 This file has two homes: it is part of rxf, and ``scripts/build_fairseq.sh``
 copies it into the fairseq wheel, where no plugin need be imported.  So it imports
@@ -12,125 +26,191 @@ nothing of rxf, and of fairseq only when a file is read.
 
 import argparse
 import collections
+import contextlib
 import pickle
-from typing import Any, Callable
+import re
+import tarfile
+import typing
+import zipfile
+from collections.abc import Iterator
+from typing import Any, Optional
 
 import torch
+from torch import _weights_only_unpickler as reader
 
-__all__ = ["CheckpointRefused", "allowed_globals", "load"]
+__all__ = ["CheckpointRefused", "allowed_names", "load"]
 
 
 class CheckpointRefused(pickle.UnpicklingError):
-    """The file names a class or function that no fairseq checkpoint holds."""
+    """The file is no checkpoint as fairseq writes them; nothing in it has run."""
 
 
-def _under_name(target: Callable, module: str, name: str) -> Callable:
-    """``target`` as a pickle that knows it as ``module.name`` finds it.
-
-    torch 2.5 takes the name from the object itself (the pairs of object and name
-    came with 2.6), so a renamed stand-in serves every version.
-    """
-    if isinstance(target, type):
-        stand_in: Any = type(name, (target,), {})
-    else:
-
-        def stand_in(*args: Any) -> Any:
-            return target(*args)
-
-    stand_in.__module__ = module
-    stand_in.__name__ = stand_in.__qualname__ = name
-    return stand_in
+class _Unlisted(Exception):
+    """As CheckpointRefused, but not an error that torch's reader rewrites."""
 
 
-def _meters() -> list[Callable]:
-    from fairseq.logging import meters
+class _Dtype:
+    """Stands for ``numpy.dtype`` while a file is read; keeps its code and byte order."""
 
-    classes = [
-        meters.AverageMeter,
-        meters.SumMeter,
-        meters.StopwatchMeter,
-        meters.TimeMeter,
-        meters.MetersDict,
-    ]
-    # Checkpoints written before fairseq 0.9 know them as fairseq.meters.
-    old = [_under_name(c, "fairseq.meters", c.__name__) for c in classes]
-    return [*classes, *old]
+    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
+        if not (isinstance(code, str) and re.fullmatch(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16)", code)):
+            raise _Unlisted(f"it holds a numpy value of type {str(code)[:20]!r}")
+        self.code = code
+        self.order = "="
 
-
-def _omegaconf() -> list[Callable]:
-    """A ``DictConfig`` and what it is made of (checkpoints of 2020 and 2021)."""
-    import typing
-
-    from omegaconf import AnyNode, DictConfig, ListConfig, base, nodes
-
-    classes = [DictConfig, ListConfig, AnyNode, base.ContainerMetadata, base.Metadata]
-    classes += [nodes.BooleanNode, nodes.FloatNode, nodes.IntegerNode, nodes.StringNode]
-    any_type: Any = typing.Any
-    plain: list[Callable] = [dict, list, tuple, int, float, str, bool]
-    return [*classes, _any_type(any_type), *plain]
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, ...); the rest is what a number does not need.
+        if state[1] not in ("<", ">", "|", "="):
+            raise _Unlisted("it holds a numpy value of unknown byte order")
+        self.order = state[1]
 
 
-def _any_type(any_type: Any) -> Any:
-    # typing.Any is pickled by name and has no __qualname__ before Python 3.11.
-    if hasattr(any_type, "__qualname__"):
-        return any_type
-    return (any_type, "typing.Any")
-
-
-def _numpy() -> list[Callable]:
-    """Scalars and arrays, under the names that numpy 1 and numpy 2 give them."""
+def _numpy_scalar(dtype: Any, data: Any) -> Any:
+    """Stands for ``numpy.core.multiarray.scalar``: a number from its bytes."""
     import numpy
 
-    scalar = numpy.float64(0).__reduce__()[0]
-    array = numpy.zeros(1).__reduce__()[0]
-    renamed = [
-        _under_name(function, module, function.__name__)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for function in (scalar, array)
-    ]
-    dtypes = {type(numpy.dtype(kind)) for kind in "?bBhHiIlLqQefdSU"}
-    return [*renamed, numpy.ndarray, numpy.dtype, *dtypes]
+    if type(dtype) is not _Dtype or type(data) is not bytes:
+        raise _Unlisted("it holds a numpy value that is no number")
+    return numpy.frombuffer(data, dtype=dtype.order + dtype.code, count=1)[0]
 
 
-def _broadcast() -> list[Callable]:
+def _numpy() -> dict[str, Any]:
+    # numpy 2 renamed the module, so files are found with either name.
+    return {
+        "numpy.dtype": _Dtype,
+        "numpy.core.multiarray.scalar": _numpy_scalar,
+        "numpy._core.multiarray.scalar": _numpy_scalar,
+    }
+
+
+def _meters() -> dict[str, Any]:
+    from fairseq.logging import meters
+
+    names = ["AverageMeter", "SumMeter", "StopwatchMeter", "TimeMeter"]
+    # Files written before fairseq 0.9 know them as fairseq.meters.
+    modules = ["fairseq.logging.meters", "fairseq.meters"]
+    return {f"{module}.{name}": getattr(meters, name) for module in modules for name in names}
+
+
+def _omegaconf() -> dict[str, Any]:
+    """What a ``DictConfig`` of omegaconf 2.0 to 2.3 is made of (files of 2020 and 2021)."""
+    from omegaconf import base, dictconfig, listconfig, nodes
+
+    classes: list[Any] = [dictconfig.DictConfig, listconfig.ListConfig]
+    classes += [base.ContainerMetadata, base.Metadata, nodes.AnyNode]
+    classes += [nodes.BooleanNode, nodes.FloatNode, nodes.IntegerNode, nodes.StringNode]
+    # Its metadata names the types of keys and values.
+    classes += [dict, list, tuple, int, float, str, bool]
+    named = {f"{c.__module__}.{c.__qualname__}": c for c in classes}
+    # By hand: on Python 3.10 it is no class and has no __qualname__.
+    return {**named, "typing.Any": typing.Any, "collections.defaultdict": collections.defaultdict}
+
+
+def _broadcast() -> dict[str, Any]:
     """What rank 0 sends the other ranks when it has read the file for all."""
     from fairseq.distributed import utils
 
-    return [utils._TensorPlaceholder]
+    return {"fairseq.distributed.utils._TensorPlaceholder": utils._TensorPlaceholder}
 
 
-def allowed_globals() -> list[Callable]:
-    """Every class and function, beyond tensors and containers, that may be read."""
-    plain = [argparse.Namespace, collections.defaultdict, collections.deque]
-    return [*plain, *_meters(), *_omegaconf(), *_numpy(), *_broadcast()]
+def allowed_names() -> dict[str, Any]:
+    """Every name, beyond tensors and plain containers, that a file may hold.
+
+    Returns:
+        The name as it stands in the file, and the object that it becomes.
+    """
+    return {
+        "argparse.Namespace": argparse.Namespace,
+        **_meters(),
+        **_omegaconf(),
+        **_numpy(),
+        **_broadcast(),
+    }
+
+
+@contextlib.contextmanager
+def _allowing(names: dict[str, Any]) -> Iterator[None]:
+    """``names`` are allowed to torch's reader within, beside what the user allowed."""
+    if _before_2_6():
+        # torch 2.5 takes the name from the object, so that no object can have another
+        # name (fairseq.meters) or none of its own (typing.Any): give it the dictionary.
+        users = reader._get_user_allowed_globals
+        allowed = {**users(), **names}
+        reader._get_user_allowed_globals = lambda: allowed
+        try:
+            yield
+        finally:
+            reader._get_user_allowed_globals = users
+        return
+    known = torch.serialization.get_safe_globals()
+    pairs: list[Any] = [(target, name) for name, target in names.items()]
+    with torch.serialization.safe_globals([pair for pair in pairs if pair not in known]):
+        yield
+
+
+def _before_2_6() -> bool:
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6)
 
 
 def load(file: Any, map_location: Any = None) -> Any:
     """``torch.load`` of a fairseq checkpoint.
 
     Args:
-        file: path or binary file object.
+        file: path or seekable binary file object.
         map_location: as in ``torch.load``.
 
     Raises:
-        CheckpointRefused: the file names anything that is not on the list.
-            Nothing of it has run by then.
+        CheckpointRefused: the file names anything that is not on the list (nothing of
+            it has run by then), or is damaged, cut short or no checkpoint at all.
+        OSError: there is no such file, or it cannot be opened.
     """
-    known = torch.serialization.get_safe_globals()
-    ours = [item for item in allowed_globals() if item not in known]
+    foreign = _foreign_format(file)
+    if foreign:
+        raise CheckpointRefused(f"it is {foreign}, not a checkpoint as fairseq writes them")
     try:
-        with torch.serialization.safe_globals(ours):
+        with _allowing(allowed_names()):
             return torch.load(file, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (OSError, MemoryError):
+        raise
+    except _Unlisted as error:
+        raise CheckpointRefused(str(error)) from None
+    except Exception as error:
+        # A pickle that is damaged, or made to fail, may end in any error.
         raise CheckpointRefused(_why(error)) from None
 
 
+def _foreign_format(file: Any) -> Optional[str]:
+    """What torch 2.5 hands to readers that do not know the list, and 2.6 refuses."""
+    if hasattr(file, "seek"):
+        start = file.tell()
+        try:
+            return _tar_or_script(file)
+        finally:
+            file.seek(start)
+    with open(file, "rb") as opened:
+        return _tar_or_script(opened)
+
+
+def _tar_or_script(file: Any) -> Optional[str]:
+    if tarfile.is_tarfile(file):
+        return "a tar archive"
+    try:
+        names = zipfile.ZipFile(file).namelist()
+    except (zipfile.BadZipFile, ValueError):
+        return None
+    return "a TorchScript archive" if any(n.endswith("constants.pkl") for n in names) else None
+
+
 def _why(error: Exception) -> str:
-    """torch's answer runs over many lines; the first names the culprit."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    culprit = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    reason = (culprit or lines or ["no reason given"])[0]
-    return (
-        "this is not a checkpoint of tensors and settings as fairseq writes them, so it was "
-        f"not read and none of its code has run ({reason[:200]})"
-    )
+    """torch's answer runs over many lines; the first that names the culprit will do."""
+    text = str(error)
+    culprit = re.search(r"GLOBAL ([\w.]+)", text)
+    if culprit:
+        return (
+            f"it names {culprit[1]}, which no checkpoint of fairseq holds; "
+            "it was not read and none of its code has run"
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    detail = [line for line in lines if line.startswith(("Unsupported", "Can only", "Trying"))]
+    reason = (detail or lines or [type(error).__name__])[0]
+    return f"it is damaged, cut short or no checkpoint at all ({reason[:200]})"
