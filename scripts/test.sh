@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Sets up if needed, then runs the tests; those marked slow only where -m asks for them.
+#   scripts/test.sh [PYTEST ARGS]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+scripts/setup.sh
+
+marks=(-m "not slow")
+for argument in "$@"; do
+  case $argument in -m*) marks=() ;; esac
+done
+
+# The models here are so small that more threads only get in each other's way.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export PATH=$PWD/.venv/bin:$PATH
+exec .venv/bin/python -m pytest ${marks[@]+"${marks[@]}"} "$@"
