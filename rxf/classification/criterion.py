@@ -15,7 +15,7 @@ from rxf.classification.metrics import (
     confusion_counts,
     log_classification,
     log_regression,
-    packed_pairs,
+    prediction_pairs,
 )
 from rxf.errors import UserError
 from rxf.forward import unwrapped
@@ -161,7 +161,7 @@ class SentenceCriterion(FairseqCriterion):
     def _counts(self, logits: Tensor, targets: Tensor) -> dict[str, Any]:
         if self.regression_target:
             wanted = self.cfg.report_pearson_and_spearman and not self.training
-            return {"pairs": packed_pairs(logits.view(-1), targets)} if wanted else {}
+            return {"pairs": prediction_pairs(logits.view(-1), targets)} if wanted else {}
         predictions = logits.argmax(dim=1)
         counts: dict[str, Any] = {"ncorrect": (predictions == targets).sum()}
         if self.cfg.report_mcc:

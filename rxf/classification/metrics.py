@@ -2,12 +2,12 @@
 
 Counts travel through fairseq's logging outputs, where they are summed over micro-batches
 and ranks, and the metric is derived from the sums when it is read.  Rank correlation needs
-every prediction: these travel as packed bytes, in validation only (8 bytes an example,
-since fairseq gathers at most 16 KB a rank and batch).
+every prediction: these travel as they are, in validation only (8 bytes an example, since
+fairseq gathers at most 16 KB a rank and batch).
 """
 
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rxf.classification import scores
 
-__all__ = ["confusion_counts", "log_classification", "log_regression", "packed_pairs"]
+__all__ = ["confusion_counts", "log_classification", "log_regression", "prediction_pairs"]
 
 # fairseq rounds what it logs, and chooses the best checkpoint by the rounded value: fine
 # enough that two of QQP's 40,430 validation examples do not look alike.
@@ -39,10 +39,9 @@ def confusion_counts(predictions: Tensor, targets: Tensor, num_classes: int) -> 
     return counts.index_add_(0, cells, torch.ones_like(cells)).view(num_classes, num_classes)
 
 
-def packed_pairs(predictions: Tensor, targets: Tensor) -> bytes:
-    """Predictions and targets, each of shape (B,), as float32 bytes."""
-    pairs = torch.stack([predictions.float(), targets.float()])
-    return pairs.cpu().numpy().tobytes()
+def prediction_pairs(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Predictions and targets, each of shape (B,), as float32 of shape (2, B)."""
+    return torch.stack([predictions.float(), targets.float()])
 
 
 def log_classification(outputs: Outputs) -> None:
@@ -61,11 +60,10 @@ def log_classification(outputs: Outputs) -> None:
 
 def log_regression(outputs: Outputs) -> None:
     """Log ``pearson``, ``spearman`` and their mean where predictions were handed over."""
-    packed = [output["pairs"] for output in outputs if "pairs" in output]
-    if not packed:
+    pairs = [output["pairs"] for output in outputs if "pairs" in output]
+    if not pairs:
         return
-    for item in packed:
-        metrics.log_custom(_PairsMeter, "_pairs", item)
+    metrics.log_custom(_PairsMeter, "_pairs", torch.cat(pairs, dim=1))
     _derive("pearson", _pearson)
     _derive("spearman", _spearman)
     _derive("pearson_and_spearman", lambda meters: (_pearson(meters) + _spearman(meters)) / 2)
@@ -119,17 +117,17 @@ class _PairsMeter(Meter):
         self.reset()
 
     def reset(self) -> None:
-        self._batches: list[bytes] = []
+        self._batches: list[Tensor] = []
 
-    def update(self, packed: Optional[bytes]) -> None:
-        if packed:
-            self._batches.append(packed)
+    def update(self, pairs: Tensor) -> None:
+        self._batches.append(pairs.cpu())
 
     def vectors(self) -> np.ndarray:
-        """Predictions and targets, shape (2, N)."""
-        batches = [np.frombuffer(b, dtype=np.float32).reshape(2, -1) for b in self._batches]
-        return np.concatenate(batches, axis=1) if batches else np.zeros((2, 0), np.float32)
+        """Predictions and targets, float32 of shape (2, N)."""
+        if not self._batches:
+            return np.zeros((2, 0), np.float32)
+        return torch.cat(self._batches, dim=1).numpy()
 
     @property
     def smoothed_value(self) -> float:
-        return float(sum(len(batch) for batch in self._batches) // 8)
+        return float(sum(pairs.size(1) for pairs in self._batches))

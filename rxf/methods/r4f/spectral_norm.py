@@ -30,6 +30,7 @@ def leading_singular_vectors(weight: Tensor) -> tuple[Tensor, Tensor]:
         u of shape (m,), v of shape (n,), float32 or float64.  For a zero matrix both are 0.
     """
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    weight = weight / weight.abs().max().clamp_min(1e-30)  # the Gram matrix must not overflow
     wide = weight.size(0) <= weight.size(1)
     gram = weight @ weight.t() if wide else weight.t() @ weight
     for _ in range(SQUARINGS):
