@@ -9,12 +9,12 @@ Why the list is safe.  torch's reader calls nothing but listed objects, and sets
 state of nothing but instances of listed classes.  So each entry has to be harmless
 when called with any arguments and then given any state:
 
-* ``Namespace``, the meters, the metadata of omegaconf and ``_TensorPlaceholder`` keep
-  what they are given as attributes and call none of it.
-* Containers and nodes of omegaconf check values and copy them.  Strings with ``${...}``
-  are resolved on access by registered resolvers, none of which runs code.
-* A ``defaultdict`` may get a listed object as its factory, called without arguments.
-* The builtin types convert listed objects and plain data.
+* ``Namespace``, the meters, ``_TensorPlaceholder`` and the classes of omegaconf keep
+  the state as attributes and call none of it.  Attributes can hide methods, but only
+  behind plain data or other listed objects.  Strings with ``${...}`` in a config are
+  resolved on access, by omegaconf's resolvers, none of which runs code.
+* A ``defaultdict`` calls its factory without arguments, a listed object again.
+* The builtin types convert data of the file.
 * numpy is the exception: the state of a real ``numpy.dtype`` sets its flags, and an
   object type without its flag, or a float type with it, turns bytes of the file into
   pointers.  Neither ``dtype`` nor arrays are listed; numbers come from stand-ins.
