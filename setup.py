@@ -9,7 +9,6 @@ from setuptools import find_packages, setup
 REQUIREMENTS = [
     "fairseq>=0.12.2,<0.13",
     "numpy>=1.26",
-    "scikit-learn>=1.4",
     "scipy>=1.11",
     "torch>=2.5",
     "tqdm>=4.60",
@@ -17,7 +16,7 @@ REQUIREMENTS = [
 
 EXTRAS = {
     "plots": ["matplotlib>=3.7"],
-    "test": ["pytest>=8"],
+    "test": ["pytest>=8", "scikit-learn>=1.4"],
     "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
 }
 
@@ -30,7 +29,7 @@ setup(
     else "",
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.10",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=["rxf", "rxf.*"]),
     package_data={"rxf": ["**/*.md", "**/*.yaml"]},
     install_requires=REQUIREMENTS,

@@ -12,8 +12,8 @@ the run stops, so that no wheel is built from sources that nobody has looked at.
 
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 ALLOW_LIST = Path(__file__).resolve().parents[1] / "rxf/fairseq_fixes/checkpoint_allow_list.py"
 
@@ -25,7 +25,8 @@ WHEEL_MODULE = "fairseq/rxf_checkpoint_allow_list.py"
 WHEEL_VERSION = "0.12.2+rxf1"
 
 
-class Edit(NamedTuple):
+@dataclass(frozen=True)
+class Edit:
     """Replace ``old`` by ``new`` in ``file``, where it must stand ``count`` times."""
 
     file: str

@@ -41,6 +41,8 @@ is_done() {
   for command in python fairseq-train rxf pytest ruff mypy; do
     [ -x "$venv/bin/$command" ] || return 1
   done
+  # A regular install of rxf would have replaced the stand-in of install_rxf.
+  grep -qsF "$root/rxf" "$venv"/lib/python*/site-packages/rxf/__init__.py || return 1
   [ -f "$done_stamp" ] && [ "$(cat "$done_stamp")" = "$(all_fingerprint)" ]
 }
 

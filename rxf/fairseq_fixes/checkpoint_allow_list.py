@@ -180,7 +180,7 @@ def load(file: Any, map_location: Any = None) -> Any:
 
 
 def _foreign_format(file: Any) -> Optional[str]:
-    """What torch 2.5 hands to readers that do not know the list, and 2.6 refuses."""
+    """What torch 2.5 gives to less careful readers (CVE-2025-32434) and 2.6 refuses."""
     if hasattr(file, "seek"):
         start = file.tell()
         try:
