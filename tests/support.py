@@ -230,6 +230,13 @@ def save_pretrained(folder: Path, data: Path, seed: int = 7, extra: Sequence[str
     return folder / "model.pt"
 
 
+def stock(function: Any) -> Any:
+    """What fairseq had in place of a function before any fix wrapped it."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
 # ------------------------------------------------------------------- subprocesses
 
 

@@ -58,7 +58,7 @@ def _naming(path: str) -> Iterator[None]:
         # With the wheel's copy of the allow-list its own CheckpointRefused comes here.
         raise UserError(f"checkpoint {path} was refused: {error}") from None
     except (EOFError, OSError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise UserError(
             f"checkpoint {path} cannot be read ({reason}): it may be truncated; "
             "take another one or copy it again"

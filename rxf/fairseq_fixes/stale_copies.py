@@ -48,7 +48,7 @@ def _apply() -> None:
 # ------------------------------------------------------------------------- layer
 
 
-def _init_layer(original: Callable, self: nn.Module, *args: Any, **kwargs: Any) -> None:
+def _init_layer(original: Callable, self: Any, *args: Any, **kwargs: Any) -> None:
     original(self, *args, **kwargs)
     for name in NAMES:
         if self._parameters.pop(name, None) is not None:
