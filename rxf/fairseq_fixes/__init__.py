@@ -26,6 +26,7 @@ MODULES: list[str] = [
     "ema_restore",
     "stale_copies",
     "float_targets",
+    "classification_head",
     "fp16_overflow_cpu",
     "cpu_distributed",
 ]
