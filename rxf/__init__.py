@@ -1,7 +1,12 @@
 """What ``fairseq-train --user-dir rxf`` imports: the fixes, then every name it registers."""
 
+import logging
+
 from rxf import fairseq_fixes
 from rxf.errors import install_excepthook
+
+# fairseq recommends a package for speech tasks whenever it is imported.
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
 
 install_excepthook()
 fairseq_fixes.apply_all()
