@@ -63,10 +63,12 @@ def log_regression(outputs: Outputs) -> None:
     pairs = [output["pairs"] for output in outputs if "pairs" in output]
     if not pairs:
         return
-    metrics.log_custom(_PairsMeter, "_pairs", torch.cat(pairs, dim=1))
-    _derive("pearson", _pearson)
-    _derive("spearman", _spearman)
-    _derive("pearson_and_spearman", lambda meters: (_pearson(meters) + _spearman(meters)) / 2)
+    for meters in _temporary_meters():
+        if "_pairs" not in meters:
+            meters.add_meter("_pairs", _PairsMeter(), 50)
+            for key, value in CORRELATIONS.items():
+                meters.add_meter(key, MetersDict._DerivedMeter(_rounded(value)), 20)
+        meters["_pairs"].update(torch.cat(pairs, dim=1))
 
 
 def _log_sum(outputs: Outputs, field: str, key: str) -> None:
@@ -74,7 +76,22 @@ def _log_sum(outputs: Outputs, field: str, key: str) -> None:
 
 
 def _derive(key: str, value: Callable[[MetersDict], float]) -> None:
-    metrics.log_derived(key, lambda meters: round(value(meters), DIGITS))
+    metrics.log_derived(key, _rounded(value))
+
+
+def _rounded(value: Callable[[MetersDict], float]) -> Callable[[MetersDict], float]:
+    return lambda meters: round(value(meters), DIGITS)
+
+
+def _temporary_meters() -> list[MetersDict]:
+    """The meters of the validation at hand.
+
+    Those with a name gather over the whole run and are saved with it, where predictions
+    would pile up, in a class that fairseq does not find again.
+    """
+    named = [metrics.get_meters(name) for name in ("default", "train", "train_inner", "valid")]
+    active = metrics.get_active_aggregators()
+    return [meters for meters in active if not any(meters is known for known in named)]
 
 
 def _numbers(meters: MetersDict, key: str) -> np.ndarray:
@@ -105,12 +122,19 @@ def _spearman(meters: MetersDict) -> float:
     return scores.spearman(*meters["_pairs"].vectors())
 
 
-class _PairsMeter(Meter):
-    """Keeps every prediction and its target.
+def _pearson_and_spearman(meters: MetersDict) -> float:
+    return (_pearson(meters) + _spearman(meters)) / 2
 
-    Filled in validation only, whose meters fairseq does not save: a checkpoint never holds
-    this class, which fairseq could not find again.
-    """
+
+CORRELATIONS = {
+    "pearson": _pearson,
+    "spearman": _spearman,
+    "pearson_and_spearman": _pearson_and_spearman,
+}
+
+
+class _PairsMeter(Meter):
+    """Keeps every prediction of a data set and its target."""
 
     def __init__(self) -> None:
         super().__init__()
