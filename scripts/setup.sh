@@ -119,9 +119,10 @@ stand_in.write_text(f'''"""Written by scripts/setup.sh: stands for the checkout,
 import importlib.util
 import sys
 
-_folder = {sys.argv[1]!r}
+_checkout = {sys.argv[1]!r}
+# This folder, too, is where rxf is: it is what fairseq takes `--user-dir rxf` for.
 _spec = importlib.util.spec_from_file_location(
-    "rxf", _folder + "/__init__.py", submodule_search_locations=[_folder]
+    "rxf", _checkout + "/__init__.py", submodule_search_locations=[_checkout, *__path__]
 )
 sys.modules["rxf"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(sys.modules["rxf"])
