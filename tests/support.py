@@ -292,7 +292,9 @@ def fork_fairseq_train(
     plugin is imported anew, under the ``RXF_FIXES`` of ``env``.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairseq_cli.train", "fairseq_cli.validate"])
+    # torch._dynamo comes with the first optimizer, and takes a second.
+    preload = ["fairseq_cli.train", "fairseq_cli.validate", "torch._dynamo"]
+    context.set_forkserver_preload(preload)
     words = [command, *map(str, args)]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
