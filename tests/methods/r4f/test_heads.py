@@ -187,3 +187,15 @@ def test_train_save_validate_and_hub(sentence_data: Path, tmp_path: Path, scope:
     assert norms(head) == pytest.approx([1.0] * len(SCOPES[scope]), abs=1e-3)
     tokens = torch.tensor([[0, 5, 6, 2]])
     assert hub.predict(HEAD, tokens).exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_ema_copies_and_resumes(sentence_data: Path, pretrained: Path, tmp_path: Path) -> None:
+    """fairseq deep-copies the model for --store-ema, which torch's spectral norm does not allow."""
+    settings = {**R4F, "store_ema": True, "ema_decay": 0.9, "finetune_from_model": pretrained}
+    for stop in (3, 6):
+        done = fork_fairseq_train(
+            *train_flags(sentence_data, tmp_path, max_update=stop, **settings)
+        )
+    assert "Loaded checkpoint" in done.stdout + done.stderr
+    updates = [e for e in train_log(done.stdout) if e["tag"] == "train_inner"]
+    assert [e["num_updates"] for e in updates] == [4, 5, 6]
