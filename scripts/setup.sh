@@ -71,6 +71,7 @@ make_venv() {
       || fail "$python has no venv module: install it (Debian: python3-venv)"
     say "$venv with Python $(version_of "$python")"
     [ -f "$venv/pyvenv.cfg" ] || { mkdir -p "$venv" && touch "$unfinished"; }
+    rm -f "$venv"/bin/python*  # -m venv keeps links to a Python that is gone
     "$python" -m venv "$venv" || fail "$venv could not be made; the messages above say why"
   fi
   "$root/scripts/find_python.sh" "$venv/bin/python" >/dev/null || fail "$venv cannot be used"
