@@ -23,7 +23,7 @@ case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 
 done_stamp=$venv/.rxf-setup          # what the finished environment was made from
 fairseq_stamp=$venv/.rxf-fairseq     # what its fairseq wheel was made from
-unfinished=$venv/.rxf-unfinished     # there while a new environment is being filled
+unfinished=$venv/.rxf-unfinished     # while a new environment is being filled: by which process
 
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
@@ -59,7 +59,10 @@ check_version() {
 # in the middle of a package); any other is completed in place, so that an environment, or a
 # torch, which somebody else made is never thrown away.
 discard_unfinished() {
-  [ ! -e "$unfinished" ] || rm -rf "$venv"
+  [ -e "$unfinished" ] || return 0
+  ! kill -0 "$(cat "$unfinished")" 2>/dev/null \
+    || fail "process $(cat "$unfinished") is making $venv: wait until it is done"
+  rm -rf "$venv"
 }
 
 make_venv() {
@@ -70,7 +73,7 @@ make_venv() {
     "$python" -c 'import venv, ensurepip' 2>/dev/null \
       || fail "$python has no venv module: install it (Debian: python3-venv)"
     say "$venv with Python $(version_of "$python")"
-    [ -f "$venv/pyvenv.cfg" ] || { mkdir -p "$venv" && touch "$unfinished"; }
+    [ -f "$venv/pyvenv.cfg" ] || { mkdir -p "$venv" && echo $$ > "$unfinished"; }
     rm -f "$venv"/bin/python*  # -m venv keeps links to a Python that is gone
     "$python" -m venv "$venv" || fail "$venv could not be made; the messages above say why"
   fi

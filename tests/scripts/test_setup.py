@@ -1,5 +1,6 @@
 """setup.sh: errors in one line; a whole environment from nothing, and no work on the second run."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,31 @@ def test_an_environment_of_another_python_is_left_alone(tmp_path: Path) -> None:
 
     assert "holds Python 3.99, not 3." in line
     assert python.exists()
+
+
+def test_an_environment_that_is_being_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".rxf-unfinished").write_text(f"{os.getpid()}\n")
+
+    line = fails_with("setup.sh", "--venv", tmp_path)
+
+    assert line.startswith(f"setup: process {os.getpid()} is making {tmp_path}")
+    assert (tmp_path / ".rxf-unfinished").exists()
+
+
+def test_an_environment_that_was_interrupted_is_made_anew(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / ".rxf-unfinished").write_text(f"{ended.pid}\n")
+    (tmp_path / "venv" / "half-written").touch()
+
+    # An interpreter that serves but cannot make environments ends the run there.
+    (tmp_path / "Python.h").touch()
+    python = pretend_python(tmp_path / "python", "3.11.7", include=tmp_path)
+    line = fails_with("setup.sh", "--python", python, "--venv", tmp_path / "venv")
+
+    assert line == f"setup: {python} has no venv module: install it (Debian: python3-venv)"
+    assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.slow
