@@ -139,3 +139,36 @@ def test_bf16_autocast_stays_finite(plan: BranchPlan) -> None:
     loss.backward()
     assert loss.isfinite() and loss > 0
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def saved_bytes(run: Any) -> int:
+    """What the forward pass keeps for the backward one, each storage counted once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        kept.append(tensor)
+        return tensor
+
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(storages.values())
+
+
+def test_recompute_keeps_the_activations_of_one_pass() -> None:
+    model, net_input = build("roberta", dropout=0.1).train(), batch("roberta", rows=8, length=30)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    kept = {
+        name: saved_bytes(
+            lambda plan=plan: two_branches(
+                model, net_input, sentence_logits, fixed_noise((8, 30, 16)), plan
+            )
+        )
+        for name, plan in PLANS.items()
+    }
+    one = saved_bytes(lambda: sentence_logits(model, net_input))
+    activations = {name: size - weights for name, size in kept.items()}
+    assert activations["recompute"] < 1.2 * (one - weights)
+    assert activations["packed"] > 1.7 * (one - weights)
