@@ -26,7 +26,7 @@ MODULES: list[str] = [
     "ema_restore",
     "stale_copies",
     "float_targets",
-    "classification_head",
+    "sentence_task",
     "fp16_overflow_cpu",
     "cpu_distributed",
 ]
