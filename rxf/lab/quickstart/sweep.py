@@ -1,0 +1,118 @@
+"""Many runs, some at a time, with one progress bar; what is finished is not run again."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from rxf.lab.quickstart import train
+from rxf.lab.quickstart.train import Run
+
+__all__ = ["processors", "run_all"]
+
+_POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 10
+
+
+def processors() -> int:
+    """The cores that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Started:
+    """A process that is running."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.since = time.monotonic()
+        self.process: subprocess.Popen = train.start(run)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def run_all(
+    runs: Sequence[Run], jobs: int, title: str, retry_failed: bool = False
+) -> list[dict[str, Any]]:
+    """Run what has no record yet; returns every record, in the order of ``runs``.
+
+    A run that fails is recorded and the others go on.  Ctrl-C and SIGTERM stop the
+    processes and then raise ``KeyboardInterrupt``; another call goes on from there.
+    """
+    waiting = [run for run in runs if not _is_done(run, retry_failed)]
+    if waiting:
+        _work(waiting, jobs, title)
+    records = [train.record_of(run) for run in runs]
+    return [record for record in records if record is not None]
+
+
+def _is_done(run: Run, retry_failed: bool) -> bool:
+    record = train.record_of(run)
+    if record is None:
+        return False
+    return record["status"] == "finished" or not retry_failed
+
+
+def _work(waiting: list[Run], jobs: int, title: str) -> None:
+    for run in waiting:
+        # Of another command, or of a failure that is tried again.
+        run.record.unlink(missing_ok=True)
+    total = sum(run.updates for run in waiting)
+    running: list[Started] = []
+    queue = list(waiting)
+    # Written to a file, a bar that moves ten times a second is only noise.
+    pause = 0.2 if os.isatty(2) else 15.0
+    bar = tqdm(total=total, desc=title, unit="upd", mininterval=pause, maxinterval=pause)
+    with bar, _sigterm_is_ctrl_c():
+        try:
+            while queue or running:
+                while queue and len(running) < jobs:
+                    running.append(Started(queue.pop(0)))
+                time.sleep(_POLL_SECONDS)
+                running = [started for started in running if not _has_ended(started)]
+                _show(bar, waiting, len(queue) + len(running))
+        finally:
+            for started in running:
+                started.stop()
+
+
+def _has_ended(started: Started) -> bool:
+    status = started.process.poll()
+    if status is None:
+        return False
+    record = train.finish(started.run, status, time.monotonic() - started.since)
+    if record["status"] == "failed":
+        tqdm.write(f"failed: {started.run.folder}: {record['error']}")
+    return True
+
+
+def _show(bar: Any, runs: list[Run], left: int) -> None:
+    # A run that failed counts as run to its end, or the estimate would never come down.
+    done = [run.updates if run.record.is_file() else train.updates_so_far(run.log) for run in runs]
+    bar.set_postfix_str(f"{len(runs) - left} of {len(runs)} runs", refresh=False)
+    bar.update(sum(done) - bar.n)
+
+
+@contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
