@@ -82,11 +82,12 @@ def test_lambda_0_trains_as_the_stock_criterion(
 @pytest.mark.parametrize(
     "precision",
     [
+        {"fp16": True, "fp16_init_scale": 4},
         {"fp16": True, "memory_efficient_fp16": True, "fp16_init_scale": 4},
         {"bf16": True, "memory_efficient_bf16": True},
         {"bf16": True},
     ],
-    ids=["memory-efficient-fp16", "memory-efficient-bf16", "bf16"],
+    ids=["fp16", "memory-efficient-fp16", "memory-efficient-bf16", "bf16"],
 )
 @pytest.mark.parametrize("method", [R3F, R4F], ids=["r3f", "r4f"])
 def test_half_precision_stays_finite(
