@@ -298,7 +298,8 @@ def fork_fairseq_train(
     words = [command, *map(str, args)]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        target_args = (words, {"RXF_FIXES": "", **(env or {})}, cwd or REPO, out, err)
+        variables = {"RXF_FIXES": os.environ.get("RXF_FIXES", ""), **(env or {})}
+        target_args = (words, variables, cwd or REPO, out, err)
         process = context.Process(target=_forked, args=target_args)
         process.start()
         process.join(timeout)

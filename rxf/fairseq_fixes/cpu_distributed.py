@@ -61,14 +61,26 @@ def _provide_cpu_buffer(group: Any, max_size: int) -> None:
 
 def _call_main(original: Callable, cfg: Any, main: Callable, **kwargs: Any) -> None:
     distributed = cfg.distributed_training
-    world = int(os.environ.get("WORLD_SIZE", distributed.distributed_world_size))
     on_cpu = cfg.common.cpu or not torch.cuda.is_available()
-    if world > 1 and on_cpu and distributed.distributed_backend == "nccl":
-        raise UserError("--distributed-backend nccl needs GPUs: on CPU use gloo")
-    if on_cpu and world > torch.cuda.device_count() and _must_spawn(distributed):
-        _spawn(cfg, main, kwargs)
-    else:
-        original(cfg, main, **kwargs)
+    world = int(os.environ["WORLD_SIZE"]) if _launched() else distributed.distributed_world_size
+    if on_cpu and world > 1 and distributed.distributed_backend == "nccl":
+        raise UserError(
+            "--distributed-backend nccl needs GPUs: on CPU use gloo "
+            "(or --distributed-world-size 1 for one process)"
+        )
+    try:
+        if on_cpu and world > torch.cuda.device_count() and _must_spawn(distributed):
+            _spawn(cfg, main, kwargs)
+        else:
+            original(cfg, main, **kwargs)
+    except torch.multiprocessing.ProcessRaisedException as error:
+        _raise_user_error_of(error)
+        raise
+
+
+def _launched() -> bool:
+    """Whether torchrun or its like has started the processes."""
+    return all(name in os.environ for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK"))
 
 
 def _must_spawn(distributed: Any) -> bool:
@@ -79,8 +91,16 @@ def _must_spawn(distributed: Any) -> bool:
         and distributed.distributed_port <= 0
         and not distributed.distributed_no_spawn
         and not distributed.tpu
-        and "RANK" not in os.environ
+        and not _launched()
     )
+
+
+def _raise_user_error_of(error: Exception) -> None:
+    """The parent gets a child's traceback as text; a :class:`UserError` is its last line."""
+    prefix = f"{UserError.__module__}.{UserError.__name__}: "
+    for line in str(error).splitlines():
+        if line.startswith(prefix):
+            raise UserError(line.removeprefix(prefix)) from None
 
 
 def _spawn(cfg: Any, main: Callable, kwargs: dict[str, Any]) -> None:

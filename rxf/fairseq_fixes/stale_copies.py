@@ -84,12 +84,17 @@ def _stock_slots(*modules: nn.Module) -> Iterator[tuple[int, bool]]:
     """Size of each trainable tensor as stock fairseq orders them, and whether it is a copy."""
     seen = set()
     for module in chain.from_iterable(root.modules() for root in modules):
-        if isinstance(module, TransformerEncoderLayerBase):
+        if isinstance(module, TransformerEncoderLayerBase) and _trainable(module):
             yield from ((size, True) for size in _copy_sizes(module))
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
                 yield parameter.numel(), False
+
+
+def _trainable(layer: nn.Module) -> bool:
+    # Who froze a layer froze its copies with it.
+    return any(parameter.requires_grad for parameter in layer.parameters())
 
 
 def _copy_sizes(layer: Any) -> list[int]:
@@ -115,9 +120,10 @@ def without_copies(state: dict[str, Any], slots: list[tuple[int, bool]]) -> dict
         ``state`` itself where it does not count the copies, else a reduced copy of it.
     """
     groups = state.get("param_groups") if isinstance(state, dict) else None
-    if not groups or not any(copy for _, copy in slots):
+    # Several groups have an order of their own, and stock fairseq makes one.
+    if not groups or len(groups) != 1 or not any(copy for _, copy in slots):
         return state
-    ids = [number for group in groups for number in group["params"]]
+    ids = groups[0]["params"]
     if len(ids) == len(slots):
         copies = {number for number, (_, copy) in zip(ids, slots, strict=True) if copy}
         return _without_ids(state, copies)
@@ -128,12 +134,10 @@ def without_copies(state: dict[str, Any], slots: list[tuple[int, bool]]) -> dict
 
 def _without_ids(state: dict[str, Any], copies: set) -> dict[str, Any]:
     """One entry a tensor (fp32, memory-efficient fp16, --fp16-no-flatten-grads)."""
-    groups = [
-        {**group, "params": [number for number in group["params"] if number not in copies]}
-        for group in state["param_groups"]
-    ]
+    group = state["param_groups"][0]
+    kept = [number for number in group["params"] if number not in copies]
     entries = {number: entry for number, entry in state["state"].items() if number not in copies}
-    return {**state, "param_groups": groups, "state": entries}
+    return {**state, "param_groups": [{**group, "params": kept}], "state": entries}
 
 
 def _without_parts(state: dict[str, Any], slots: list[tuple[int, bool]]) -> dict[str, Any]:

@@ -137,6 +137,10 @@ def test_fairseq_starts_the_processes_itself(tmp_path: Path, sentence_data: Path
     )
     done = run_fairseq_train(*flags, *GLOO)
     assert train_log(done.stdout)[0]["bsz"] == 16.0
+    # A bad flag that a process finds is one line of the parent's.
+    done = run_fairseq_train(*flags, *GLOO, "--restore-file", "no.pt", check=False)
+    assert "rxf: error: --restore-file no.pt does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
     off = {"RXF_FIXES": "cpu-distributed"}
     done = run_fairseq_train(*flags, *GLOO, env=off, check=False)
     assert done.returncode != 0 and "available devices" in done.stderr

@@ -43,3 +43,19 @@ def test_form_that_resumes(tmp_path: Path, sentence_data: Path, pretrained: Path
 def test_nothing_named_nothing_there(tmp_path: Path, sentence_data: Path) -> None:
     done = fork_fairseq_train(*train_flags(sentence_data, tmp_path / "save"))
     assert "No existing checkpoint found" in done.stdout
+
+
+def test_a_restore_file_that_passes_over_an_earlier_run_is_said(
+    tmp_path: Path, sentence_data: Path, pretrained: Path
+) -> None:
+    flags = train_flags(
+        sentence_data,
+        tmp_path,
+        restore_file=pretrained,
+        reset_optimizer=True,
+        reset_dataloader=True,
+        reset_meters=True,
+    )
+    assert "is not resumed" not in fork_fairseq_train(*flags).stdout
+    done = fork_fairseq_train(*flags)
+    assert f"{tmp_path}/checkpoint_last.pt is not resumed" in done.stdout
