@@ -31,7 +31,9 @@ def test_known_arguments_only(sentence_data: Path) -> None:
     assert not parsed.tpu and rest == ["--no-such-flag"]
 
 
-@pytest.mark.parametrize("flag", ["bf16", "memory_efficient_bf16"])
+@pytest.mark.parametrize(
+    "flag", ["bf16", pytest.param("memory_efficient_bf16", marks=pytest.mark.slow)]
+)
 def test_trains(flag: str, tmp_path: Path, sentence_data: Path) -> None:
     flags = train_flags(sentence_data, tmp_path, **{flag: True})
     fork_fairseq_train(*flags)

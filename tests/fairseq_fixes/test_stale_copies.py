@@ -95,8 +95,15 @@ def test_resumed_checkpoint_equals_an_uninterrupted_one(
 
 @pytest.mark.parametrize(
     "precision",
-    [{}, {"fp16": True}, {"fp16": True, "memory_efficient_fp16": True}],
-    ids=["fp32", "fp16-flat", "fp16-memory-efficient"],
+    [
+        pytest.param({}, id="fp32"),
+        pytest.param({"fp16": True}, id="fp16-flat"),
+        pytest.param(
+            {"fp16": True, "memory_efficient_fp16": True},
+            id="fp16-memory-efficient",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_resumes_a_training_of_stock_fairseq(
     precision: dict[str, bool], tmp_path: Path, sentence_data: Path
