@@ -14,9 +14,8 @@ ROWS = {
 }
 
 # Told here once more, and by other means than in the grammar: from what is written.
-UNKIND = set(
-    "awful dreadful dull boring foolish silly rude nasty dirty messy useless worthless".split()
-)
+UNKIND = {"awful", "dreadful", "dull", "boring", "foolish", "silly"}
+UNKIND |= {"rude", "nasty", "dirty", "messy", "useless", "worthless"}
 ADJECTIVES = {adjective.word for adjective in lexicon.ADJECTIVES}
 NEGATIONS = {"not", "never", "hardly"}
 NOUN_OF = {form: noun for noun in lexicon.NOUNS for form in (noun.singular, noun.plural)}

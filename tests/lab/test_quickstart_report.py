@@ -61,7 +61,9 @@ def test_one_seed_has_no_deviation_and_no_value_no_figures() -> None:
     assert none.failed == none.n == 1
 
 
-@pytest.mark.parametrize(("best", "failed"), [(50.0, True), (49.0, True), (50.1, False)])
+@pytest.mark.parametrize(
+    ("best", "failed"), [(50.0, True), (49.0, True), (50.004, True), (50.1, False)]
+)
 def test_a_run_at_or_below_the_baseline_has_failed(best: float, failed: bool) -> None:
     assert report.has_failed(record("plain", 1, best), BASELINE) is failed
 

@@ -16,7 +16,8 @@ __all__ = ["draw"]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
-SPREAD = 0.32
+SPREAD = 0.24
+BAR = 0.3
 
 
 def draw(
@@ -36,7 +37,11 @@ def draw(
         _strip(left, place, mine, summary, baseline)
     _baseline(left, baseline, len(summaries))
     left.set_ylabel(f"{metric}, % (best validation of a run)")
-    left.set_title("One point a seed; the bar is the median", fontsize=10, color="#444444")
+    left.set_title(
+        "One point a seed; the bar is the median; a cross is a failed run",
+        fontsize=10,
+        color="#444444",
+    )
     _cost(right, summaries)
     for axes in (left, right):
         _plain_frame(axes, [summary.method for summary in summaries])
@@ -59,7 +64,7 @@ def _strip(
         axes.scatter(
             place + offset,
             record["best"],
-            s=46,
+            s=90 if failed else 46,
             marker="X" if failed else "o",
             color="#D55E00" if failed else colour,
             edgecolor="white",
@@ -67,10 +72,10 @@ def _strip(
             zorder=3,
         )
     if summary.median is not None:
-        axes.hlines(summary.median, place - 0.4, place + 0.4, color=colour, linewidth=2.5, zorder=2)
+        axes.hlines(summary.median, place - BAR, place + BAR, color=colour, linewidth=2.5, zorder=2)
         axes.annotate(
             f"{summary.median:.1f}",
-            (place + 0.4, summary.median),
+            (place + BAR, summary.median),
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
@@ -83,9 +88,10 @@ def _baseline(axes: Axes, baseline: float, methods: int) -> None:
     axes.axhline(baseline, color="#777777", linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         f"majority baseline {baseline:.1f}",
-        (-0.5, baseline),
-        xytext=(2, 4),
+        (methods - 0.25, baseline),
+        xytext=(0, 4),
         textcoords="offset points",
+        ha="right",
         fontsize=8,
         color="#555555",
     )

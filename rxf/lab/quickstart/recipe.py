@@ -31,6 +31,8 @@ class Recipe(NamedTuple):
     batch_size: int
     lr: float
     on_gpu: bool = False
+    # The paper's share of the updates.
+    warmup: float = 0.06
 
 
 def _train() -> list[str]:
@@ -45,7 +47,7 @@ def _shared(recipe: Recipe, save_dir: Path, seed: int, log_every: int) -> list[s
     A run validates and saves at the same updates, so that what is killed goes on from
     there, and the last interval's file is all that is kept beside best and last.
     """
-    warmup = max(1, round(0.06 * recipe.updates))
+    warmup = max(1, round(recipe.warmup * recipe.updates))
     every = max(1, recipe.updates // VALIDATIONS)
     flags = {
         "--batch-size": recipe.batch_size,

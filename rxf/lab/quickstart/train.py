@@ -125,17 +125,20 @@ def _tidy(folder: Path) -> None:
 def read_log(path: Path, metric: str) -> Log:
     """Read fairseq's JSON log; a run that was stopped and went on has one log.
 
-    The speed is the median over the log's intervals, as a single interval may hold a
-    validation or another program's burst.
+    The pace is the median over the log's intervals, as a single interval may hold a
+    validation or another program's burst.  It is taken as words an update over words a
+    second: the log rounds updates a second to two digits, which is nothing where an
+    update takes seconds.
     """
     values, pace, updates = {}, [], 0
     for kind, event in _events(path):
         if kind == "train_inner":
             updates = max(updates, int(event["num_updates"]))
-            pace += [float(event["ups"])] if float(event.get("ups", 0)) > 0 else []
+            speed = float(event.get("wps", 0))
+            pace += [float(event["wpb"]) / speed] if speed > 0 else []
         elif f"valid_{metric}" in event:
             values[int(event["valid_num_updates"])] = float(event[f"valid_{metric}"])
-    seconds = round(1 / statistics.median(pace), 5) if pace else None
+    seconds = round(statistics.median(pace), 5) if pace else None
     return Log(values, max([updates, *values]), seconds)
 
 
