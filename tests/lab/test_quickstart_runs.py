@@ -110,6 +110,22 @@ def test_ctrl_c_stops_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not run.record.is_file()
 
 
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path: Path) -> None:
+    """As after a SIGKILL of the quickstart alone, whose runs live on."""
+    run = Run(tmp_path / "run", [sys.executable, "-c", "input()"], 20, 1, {})
+    waiting = [sys.executable, "-c", "import time; time.sleep(60)"]
+    train.prepare(run)
+    orphan = train.start(run._replace(command=waiting))
+    try:
+        for verb in (train.prepare, train.start):
+            with pytest.raises(UserError, match="is at work here"):
+                verb(run)
+    finally:
+        orphan.kill()
+        orphan.wait()
+    train.start(run).wait()
+
+
 def test_the_shipped_model_speaks_the_language_of_the_grammar() -> None:
     assert pretrain.SHIPPED.is_file()
     assert pretrain._language(pretrain.SHIPPED) == data.text_fingerprint()

@@ -185,7 +185,8 @@ def _next(args: argparse.Namespace, target: Target, folder: Path) -> str:
     best = folder / _methods(args)[-1] / "seed-1" / "checkpoint_best.pt"
     other = "agreement" if target.task != "agreement" else "topic"
     validate = [
-        *("fairseq-validate", str(target.data), "--user-dir", "rxf", "--path", str(best)),
+        *(str(Path(sys.executable).with_name("fairseq-validate")), str(target.data)),
+        *("--user-dir", str(recipe.USER_DIR), "--path", str(best)),
         *("--task", "sentence_prediction", "--criterion", "sentence_prediction_r3f"),
         *("--num-classes", target.task_flags[target.task_flags.index("--num-classes") + 1]),
         *("--batch-size", "32"),

@@ -2,8 +2,10 @@
 
 All methods share learning rate, batch, updates and everything else; only the flags in
 :data:`METHODS` differ.  The paper's grid is lambda 0.1, 0.5, 1 or 5 with eps 1e-5; the
-released default, lambda 1 and eps 1e-5 with uniform noise, is taken as it stands, so
-nothing here has been tuned in favour of a method.
+smallest of the grid is taken here: with the released default of 1, the tiny model had not
+learned the task within 300 updates (polarity, 5 seeds: median 80.7, against 92.0 plain).
+That is a choice made on the very data that the table shows, and one more reason not to
+read a ranking from it.  eps and the uniform noise are as released.
 """
 
 import sys
@@ -14,7 +16,7 @@ import rxf
 
 __all__ = ["METHODS", "Recipe", "fine_tune_command", "pretrain_command"]
 
-_R3F = ["--r3f-lambda", "1.0", "--eps", "1e-5", "--noise-type", "uniform"]
+_R3F = ["--r3f-lambda", "0.1", "--eps", "1e-5", "--noise-type", "uniform"]
 METHODS = {
     # lambda 0 is the stock criterion bit for bit, with this project's metrics.
     "plain": ["--r3f-lambda", "0"],
@@ -22,6 +24,7 @@ METHODS = {
     "r4f": [*_R3F, "--spectral-norm-classification-head"],
 }
 VALIDATIONS = 8
+USER_DIR = Path(rxf.__file__).resolve().parent
 
 
 class Recipe(NamedTuple):
@@ -37,8 +40,7 @@ class Recipe(NamedTuple):
 
 def _train() -> list[str]:
     """``fairseq-train`` of the Python that runs this, found without any PATH."""
-    user_dir = Path(rxf.__file__).resolve().parent
-    return [sys.executable, "-m", "fairseq_cli.train", "--user-dir", str(user_dir)]
+    return [sys.executable, "-m", "fairseq_cli.train", "--user-dir", str(USER_DIR)]
 
 
 def _shared(recipe: Recipe, save_dir: Path, seed: int, log_every: int) -> list[str]:

@@ -103,6 +103,7 @@ def notes(metric: str, baseline: float, rows: int) -> list[str]:
         f"{metric} in percent on {rows} held-out rows, the best of each run's validations: chosen "
         "on the same rows, so a little too good, for every method alike.",
         f"Failed: stopped with an error, or not above the majority baseline of {baseline:.1f}.",
+        "s/update: median over the training logs; other work on the machine shows in it.",
     ]
 
 

@@ -70,6 +70,7 @@ def _work(waiting: list[Run], jobs: int, title: str) -> None:
     for run in waiting:
         # Of another command, or of a failure that is tried again.
         run.record.unlink(missing_ok=True)
+        train.prepare(run)
     total = sum(run.updates for run in waiting)
     running: list[Started] = []
     queue = list(waiting)

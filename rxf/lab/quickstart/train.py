@@ -5,6 +5,7 @@ A process a run, since fairseq's best score leaks from run to run within one pro
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -14,11 +15,14 @@ import shutil
 import statistics
 import subprocess
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, TextIO
 
-__all__ = ["Run", "read_log", "record_of", "start"]
+from rxf.errors import UserError
+
+__all__ = ["Run", "finish", "prepare", "read_log", "record_of", "start"]
 
 _EVENT = re.compile(r"\| INFO \| (train_inner|valid) \| (\{.*\})$")
 _ERROR = re.compile(r"^(?:rxf: error: |[\w.]*(?:Error|Exception|Refused|Interrupt)\b).*")
@@ -51,27 +55,57 @@ class Log(NamedTuple):
     seconds_per_update: Optional[float]
 
 
-def start(run: Run) -> subprocess.Popen:
-    """Start the run, or let it go on where it was stopped.
+def prepare(run: Run) -> None:
+    """Empty a folder that another command has filled: its checkpoint would be resumed.
 
-    A folder that another command has filled is emptied first: its checkpoint would
-    otherwise be resumed.
+    Raises:
+        UserError: another process is at work on this run.
     """
-    stamp = run.folder / "command.json"
-    command = json.dumps(run.command, indent=1)
-    if not stamp.is_file() or stamp.read_text() != command:
-        shutil.rmtree(run.folder, ignore_errors=True)
-        run.folder.mkdir(parents=True)
-        stamp.write_text(command)
+    with _locked(run):
+        stamp = run.folder / "command.json"
+        command = json.dumps(run.command, indent=1)
+        if not stamp.is_file() or stamp.read_text() != command:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            run.folder.mkdir()
+            stamp.write_text(command)
+
+
+def start(run: Run) -> subprocess.Popen:
+    """Start a run that :func:`prepare` has seen, or let it go on where it was stopped.
+
+    The process inherits the lock, and so holds it even where this one is killed.
+
+    Raises:
+        UserError: another process is at work on this run.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": str(run.threads), "PYTHONUNBUFFERED": "1"}
-    with run.log.open("ab") as log:
+    with _locked(run) as lock, run.log.open("ab") as log:
         return subprocess.Popen(
             run.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
+            pass_fds=[lock.fileno()],
         )
+
+
+@contextlib.contextmanager
+def _locked(run: Run) -> Iterator[TextIO]:
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with run.folder.with_suffix(".lock").open("w") as lock:
+        _take(lock, run.folder)
+        yield lock
+
+
+def _take(lock: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{folder}: another quickstart, or what is left of a killed one, is at work here: "
+            "let it end, or name another folder with --out"
+        ) from None
 
 
 def record_of(run: Run) -> Optional[dict[str, Any]]:
