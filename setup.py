@@ -31,7 +31,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["rxf", "rxf.*"]),
-    package_data={"rxf": ["**/*.md", "**/*.yaml"]},
+    package_data={"rxf": ["**/*.md", "**/*.pt"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["rxf = rxf.cli:main"]},

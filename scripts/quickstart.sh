@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Plain fine-tuning, R3F and R4F over several seeds: a table and a picture.
 #   scripts/quickstart.sh [TASK] [OPTIONS]     (--help lists them)
-# Sets up first if there is no .venv. Without arguments: built-in data, no network.
+# Sets up first where needed. Without arguments: built-in data, no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-[ -x "$root/.venv/bin/fairseq-train" ] || "$root/scripts/setup.sh"
+"$root/scripts/setup.sh"
 exec "$root/.venv/bin/python" -m rxf.lab.quickstart "$@"

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["add_arguments", "noise_reaches_the_logits", "run"]
 
-PACKAGES = ["rxf", "fairseq", "torch", "numpy", "hydra-core", "omegaconf", "scikit-learn", "scipy"]
+PACKAGES = ["rxf", "fairseq", "torch", "numpy", "scipy", "hydra-core", "omegaconf"]
 EPS = (0.0, 1e-4, 1e-3, 1e-2)
 
 

@@ -24,7 +24,7 @@ from rxf.lab.prepare.glue_tasks import GLUE_TASKS, GlueTask, find_task, plain_na
 from rxf.lab.prepare.output_folder import checksum, finished_manifest, staged
 from rxf.lab.prepare.tsv import Table, TsvRow, drop_limit_check, read_table
 
-__all__ = ["add_arguments", "prepare_task", "run"]
+__all__ = ["add_arguments", "prepare_task", "run", "task_folder"]
 
 # Part of what decides whether OUT is up to date: raise it when the output changes.
 FORMAT = 1
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     task = find_task(args.task)
-    folder = _task_folder(args.dir, task)
+    folder = task_folder(args.dir, task)
     encoder = tokens.load_encoder(args)
     manifest = prepare_task(task, folder, encoder, args.out, args.overwrite)
     print("\n".join(summary(manifest, args.out)))
@@ -130,7 +130,12 @@ def _notes(name: str, facts: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _task_folder(root: Path, task: GlueTask) -> Path:
+def task_folder(root: Path, task: GlueTask) -> Path:
+    """The folder below ``root`` that holds the task's files, however its name is spelt.
+
+    Raises:
+        UserError: there is none.
+    """
     if not root.is_dir():
         raise UserError(f"DIR {root}: is no folder: give the one that holds {task.name}/")
     if (root / task.name).is_dir():

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from fairseq.data import Dictionary, data_utils
 
 from rxf.errors import UserError
-from rxf.lab.prepare.glue import prepare_task
-from rxf.lab.prepare.glue_tasks import find_task, plain_name
+from rxf.lab.prepare.glue import prepare_task, task_folder
+from rxf.lab.prepare.glue_tasks import find_task
 from rxf.lab.prepare.tokens import gpt2_encoder
 from rxf.lab.quickstart import data, grammar, pretrain
 from rxf.lab.quickstart.model_flags import TINY, flags_from_checkpoint
@@ -63,7 +63,7 @@ def glue_target(task_name: str, source: Path, checkpoint: Path, out: Path) -> Ta
     bpe = source / "gpt2_bpe"
     encoder = gpt2_encoder(bpe / "encoder.json", bpe / "vocab.bpe", bpe / "dict.txt")
     folder = out / f"{task.name}-bin"
-    rows = _task_folder(source / "glue", task.name)
+    rows = task_folder(source / "glue", task)
     facts = prepare_task(task, rows, encoder, folder, overwrite=True)
     return Target(
         task=task.name,
@@ -75,13 +75,6 @@ def glue_target(task_name: str, source: Path, checkpoint: Path, out: Path) -> Ta
         baseline=baseline(folder, task.best_metric),
         valid_rows=facts["splits"]["valid"]["rows"],
     )
-
-
-def _task_folder(root: Path, name: str) -> Path:
-    for path in sorted(root.iterdir()):
-        if path.is_dir() and plain_name(path.name) == plain_name(name):
-            return path
-    raise UserError(f"RXF_DATA {root.parent}: has no folder glue/{name}/")
 
 
 def baseline(prepared: Path, metric: str) -> float:
