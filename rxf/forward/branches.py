@@ -1,7 +1,6 @@
 """A clean and a perturbed forward pass of one batch, in one, two or three runs of the model."""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -106,39 +105,29 @@ def _separate(
     plan: BranchPlan,
 ) -> tuple[Tensor, Tensor]:
     inner = unwrapped(model)
-    dropout_stream = _random_state(net_input) if plan.share_dropout else None
+    replay = _replay_from_here(net_input) if plan.share_dropout else None
     clean = call(model, net_input)
+    if replay is not None:
+        replay()
     gradient = contextlib.nullcontext() if plan.noised_gradient else torch.no_grad()
-    with gradient, _replayed(dropout_stream), perturbed_embeddings(inner, perturb):
+    with gradient, perturbed_embeddings(inner, perturb):
         noised = call(inner, net_input)
     return clean, noised
 
 
-@dataclass(frozen=True)
-class _RandomState:
-    """torch's random streams on the CPU and, where the batch is there, on its GPU."""
+def _replay_from_here(net_input: dict[str, Any]) -> Callable[[], None]:
+    """Remember torch's random streams; what is returned puts them back to where they are now.
 
-    cpu: Tensor
-    devices: list[int]
-    cuda: list[Tensor]
-
-
-def _random_state(net_input: dict[str, Any]) -> _RandomState:
+    The second pass draws just as many numbers as the first, so that the streams end where
+    they would have ended after one.
+    """
     device = net_input["src_tokens"].device
-    devices = [device.index] if device.type == "cuda" else []
-    return _RandomState(
-        torch.get_rng_state(), devices, [torch.cuda.get_rng_state(i) for i in devices]
-    )
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
+    def replay() -> None:
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
 
-@contextlib.contextmanager
-def _replayed(state: "_RandomState | None") -> Iterator[None]:
-    """Start from ``state`` and leave the streams afterwards as they were before."""
-    if state is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=state.devices):
-        torch.set_rng_state(state.cpu)
-        for index, cuda in zip(state.devices, state.cuda, strict=True):
-            torch.cuda.set_rng_state(cuda, index)
-        yield
+    return replay

@@ -96,6 +96,15 @@ def test_sigma_is_frozen_within_an_update() -> None:
     assert not torch.equal(layer.weight_u, before)
 
 
+def test_evaluation_sees_the_weight_after_the_last_update() -> None:
+    layer = SpectralNormLinear(nn.Linear(6, 4)).train()
+    layer.set_num_updates(1)
+    with torch.no_grad():
+        layer.weight_orig.copy_(torch.randn(4, 6) * 5)
+    assert largest(layer.normalized_weight()) != pytest.approx(1, abs=1e-3)
+    assert largest(layer.eval().normalized_weight()) == pytest.approx(1, abs=1e-3)
+
+
 def test_deep_copy_and_state_dict() -> None:
     layer = SpectralNormLinear(nn.Linear(6, 4))
     layer(torch.randn(2, 6)).sum().backward()
