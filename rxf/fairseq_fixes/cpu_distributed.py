@@ -3,14 +3,17 @@
 Symptom: with ``--cpu`` and two processes, pytorch_ddp refuses the ``device_ids`` that
 fairseq passes for a CPU module; gathering of log output asks for
 ``torch.cuda.ByteTensor``; and without torchrun fairseq wants a GPU for each process
-(fairseq#2879).
+(fairseq#2879).  About one run in thirty that has trained to its end then aborts while it
+exits ("terminate called without an active exception"), and torchrun calls it failed.
 
 Why this mends it: a CPU module is wrapped without ``device_ids``, as torch documents;
 the gather buffer is a plain byte tensor unless the backend is nccl; and under ``--cpu``
-a world larger than the number of GPUs gets as many processes as asked for.  nccl
+a world larger than the number of GPUs gets as many processes as asked for.  gloo's
+threads are ended before the interpreter is, which fairseq leaves to chance.  nccl
 cannot carry CPU tensors: that is said in one line before anything starts.
 """
 
+import atexit
 import os
 import socket
 from typing import Any, Callable
@@ -29,6 +32,12 @@ def _apply() -> None:
     distributed_fairseq_model.DistributedDataParallel = _ddp
     wrap(distributed_utils, "all_gather_list", _all_gather_list)
     wrap(distributed_utils, "call_main", _call_main)
+    atexit.register(_leave_gloo)
+
+
+def _leave_gloo() -> None:
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+        torch.distributed.destroy_process_group()
 
 
 def _ddp(module: Any, **settings: Any) -> DistributedDataParallel:
