@@ -321,6 +321,9 @@ def _forked(words: list[str], env: Mapping[str, str], cwd: Path, out: Path, err:
     os.chdir(cwd)
     sys.argv = words
     torch.set_num_threads(1)
+    # The way in which this process was started is handed down as the default; data loaders
+    # would start a server of their own by it, which nothing ends.
+    multiprocessing.set_start_method("fork", force=True)
     module = words[0].removeprefix("fairseq-")
     status = 0
     try:
