@@ -27,6 +27,7 @@ MODULES: list[str] = [
     "stale_copies",
     "float_targets",
     "sentence_task",
+    "crash_file",
     "fp16_overflow_cpu",
     "cpu_distributed",
 ]
