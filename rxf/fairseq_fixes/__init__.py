@@ -30,6 +30,7 @@ MODULES: list[str] = [
     "crash_file",
     "fp16_overflow_cpu",
     "cpu_distributed",
+    "ngram_blocking",
 ]
 
 
