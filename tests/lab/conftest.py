@@ -1,4 +1,6 @@
-"""Tiny GLUE folders in the official layout."""
+"""Tiny data in the official layouts, and a tiny BPE."""
+
+import json
 
 import pytest
 
@@ -104,3 +106,18 @@ def words_file(tmp_path):
     words = ["a", "the", "dog", "cat", "ran", "sat", "?", '"']
     path.write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def tiny_bpe(tmp_path):
+    """The 256 bytes and two merges, numbered backwards in the dictionary."""
+    from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
+
+    folder = tmp_path / "bpe"
+    folder.mkdir()
+    symbols = [*bytes_to_unicode().values(), "do", "dog"]
+    (folder / "encoder.json").write_text(json.dumps({s: i for i, s in enumerate(symbols)}))
+    (folder / "vocab.bpe").write_text("#version: 0.2\nd o\ndo g\n", encoding="utf-8")
+    numbers = reversed(range(len(symbols)))
+    (folder / "dict.txt").write_text("".join(f"{number} 1\n" for number in numbers))
+    return folder

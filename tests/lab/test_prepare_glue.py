@@ -247,21 +247,6 @@ def test_an_interrupted_run_leaves_nothing(glue_dir, words_file, tmp_path, monke
 # ---- GPT-2 BPE ----
 
 
-@pytest.fixture
-def tiny_bpe(tmp_path):
-    """The 256 bytes and two merges, numbered backwards in the dictionary."""
-    from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
-
-    folder = tmp_path / "bpe"
-    folder.mkdir()
-    symbols = [*bytes_to_unicode().values(), "do", "dog"]
-    (folder / "encoder.json").write_text(json.dumps({s: i for i, s in enumerate(symbols)}))
-    (folder / "vocab.bpe").write_text("#version: 0.2\nd o\ndo g\n", encoding="utf-8")
-    numbers = reversed(range(len(symbols)))
-    (folder / "dict.txt").write_text("".join(f"{number} 1\n" for number in numbers))
-    return folder
-
-
 def test_bpe_files_by_folder_one_by_one_and_by_default(glue_dir, tiny_bpe, tmp_path, monkeypatch):
     files = ["--encoder-json", tiny_bpe / "encoder.json", "--vocab-bpe", tiny_bpe / "vocab.bpe"]
     prepare(glue_dir, "RTE", tmp_path / "one", "--bpe-dir", tiny_bpe)

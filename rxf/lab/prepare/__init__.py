@@ -1,11 +1,13 @@
 """`rxf prepare DATASET ...`: official data files to fairseq's binary form.
 
+lines           lines of plain and gzipped text
 tsv             literal TSV files: columns by header, broken rows by line number
 tokens          a dictionary, with GPT-2 BPE or with words as they stand
 binary          fairseq's memory-mapped columns and label dictionaries
 output_folder   written aside and renamed at the end; a manifest; no second work
 glue_tasks      the nine GLUE tasks in one table
-glue            `rxf prepare glue`, made of the five above
+glue            `rxf prepare glue`, made of the six above
+summarization   `rxf prepare summarization`: texts and summaries, line by line
 """
 
 import argparse
@@ -25,6 +27,9 @@ class Dataset(NamedTuple):
 
 DATASETS = [
     Dataset("glue", "rxf.lab.prepare.glue", "a GLUE task from its official TSV files"),
+    Dataset(
+        "summarization", "rxf.lab.prepare.summarization", "texts and summaries, one pair a line"
+    ),
 ]
 
 

@@ -5,12 +5,10 @@ as a dictionary ordered by frequency, scores divided by the largest one.
 """
 
 import argparse
-import platform
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
@@ -21,7 +19,7 @@ from rxf.errors import UserError
 from rxf.lab.prepare import tokens
 from rxf.lab.prepare.binary import column_writer, label_dictionary, write_column
 from rxf.lab.prepare.glue_tasks import GLUE_TASKS, GlueTask, find_task, plain_name
-from rxf.lab.prepare.output_folder import checksum, finished_manifest, staged
+from rxf.lab.prepare.output_folder import checksum, finished_manifest, staged, versions
 from rxf.lab.prepare.tsv import Table, TsvRow, drop_limit_check, read_table
 
 __all__ = ["add_arguments", "prepare_task", "run", "task_folder"]
@@ -234,18 +232,8 @@ def _facts(task: GlueTask, encoder: tokens.TextEncoder, inputs: dict[str, Any]) 
         "fairseq_train_flags": task.train_flags(),
         "splits": {},
         "inputs": inputs,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in ("rxf", "fairseq", "torch")},
-        },
+        "versions": versions(),
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _split_facts(task: GlueTask, name: str, split: Split, counts: dict[str, int]) -> dict[str, Any]:
@@ -281,21 +269,13 @@ def _write_sentences(
             counts["tokens"] += length
             # Each sentence has <s> or a separator before it and </s> behind it.
             counts["longer_than_512"] += length + 2 * len(encoded) > LONG
-    _check_known(encoder, counts)
+    tokens.check_known(encoder, counts["unknown_tokens"], counts["tokens"])
     return counts
 
 
 def _save_dictionary(column: Path, dictionary: Any) -> None:
     column.mkdir(exist_ok=True)
     dictionary.save(str(column / "dict.txt"))
-
-
-def _check_known(encoder: tokens.TextEncoder, counts: dict[str, int]) -> None:
-    if counts["unknown_tokens"] > counts["tokens"] / 2:
-        raise UserError(
-            f"{encoder.files['dict.txt']}: lacks {counts['unknown_tokens']} of "
-            f"{counts['tokens']} tokens ({encoder.kind}): this is another text's dictionary"
-        )
 
 
 def _write_labels(out: Path, task: GlueTask, splits: dict[str, Split]) -> None:

@@ -3,25 +3,39 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
 from rxf.errors import UserError
 
-__all__ = ["MANIFEST", "checksum", "finished_manifest", "staged"]
+__all__ = ["MANIFEST", "checksum", "finished_manifest", "staged", "versions"]
 
 MANIFEST = "prepare.json"
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
+
+
+def versions() -> dict[str, str]:
+    """What the folder was made with, for the manifest."""
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("rxf", "fairseq", "torch")},
+    }
 
 
 def finished_manifest(
@@ -69,6 +83,13 @@ def staged(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _read_manifest(out: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -13,7 +13,15 @@ from fairseq.tokenizer import tokenize_line
 
 from rxf.errors import UserError
 
-__all__ = ["TextEncoder", "add_arguments", "gpt2_encoder", "load_encoder", "word_encoder"]
+__all__ = [
+    "TextEncoder",
+    "add_arguments",
+    "check_known",
+    "gpt2_encoder",
+    "load_encoder",
+    "trimmed",
+    "word_encoder",
+]
 
 BPE_FILES = {"encoder_json": "encoder.json", "vocab_bpe": "vocab.bpe", "dict": "dict.txt"}
 WHERE_TO_GET = (
@@ -90,6 +98,32 @@ def word_encoder(dictionary_file: Path) -> TextEncoder:
         return [dictionary.index(word) for word in tokenize_line(sentence)]
 
     return TextEncoder("words", dictionary, encode, {"dict.txt": dictionary_file})
+
+
+def trimmed(encoder: TextEncoder, seen: Container[int]) -> TextEncoder:
+    """The encoder with a dictionary of the ``seen`` numbers alone, in the same order.
+
+    What is left out becomes ``<unk>``.
+    """
+    old, new = encoder.dictionary, Dictionary()
+    number = [new.unk()] * len(old)
+    for index in range(len(old)):
+        if index < old.nspecial or index in seen:
+            number[index] = new.add_symbol(old[index], n=old.count[index])
+
+    def encode(sentence: str) -> list[int]:
+        return [number[own] for own in encoder.encode(sentence)]
+
+    return TextEncoder(encoder.kind, new, encode, encoder.files)
+
+
+def check_known(encoder: TextEncoder, unknown: int, total: int) -> None:
+    """Raise if most tokens are unknown: then dictionary and text do not belong together."""
+    if unknown > total / 2:
+        raise UserError(
+            f"{encoder.files['dict.txt']}: lacks {unknown} of {total} tokens "
+            f"({encoder.kind}): this is another text's dictionary"
+        )
 
 
 def _any_bpe(given: dict[str, Optional[Path]]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from rxf.errors import UserError
+from rxf.lab.prepare.lines import read_lines
 
 __all__ = ["Table", "TsvRow", "drop_limit_check", "read_table"]
 
@@ -53,7 +54,7 @@ def read_table(path: Path, wanted: Sequence[str], headerless: Sequence[str] = ()
     Args:
         headerless: names of all the file's columns, if it has no header line.
     """
-    lines = _read_lines(path)
+    lines = _read_rows(path)
     columns = list(headerless) or lines[0].split("\t")
     places = _find_columns(path, columns, wanted)
     first = 0 if headerless else 1
@@ -80,26 +81,14 @@ def drop_limit_check(table: Table, limit: float = DROP_LIMIT) -> None:
         )
 
 
-def _read_lines(path: Path) -> list[str]:
-    """All lines without their ends; a byte order mark and CRLF line ends are taken off."""
-    data = _read_bytes(path)
-    try:
-        lines = data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: is not UTF-8 text: convert the file to UTF-8") from None
-    while lines and lines[-1] in ("", "\r"):
+def _read_rows(path: Path) -> list[str]:
+    """All lines but the blank ones at the end."""
+    lines = list(read_lines(path))
+    while lines and not lines[-1]:
         lines.pop()
     if not lines:
         raise UserError(f"{path}: is empty: get the official file again")
-    return [line.removesuffix("\r") for line in lines]
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
+    return lines
 
 
 def _find_columns(path: Path, columns: Sequence[str], wanted: Iterable[str]) -> list[int]:
