@@ -211,10 +211,10 @@ def test_unknown_words_are_counted_by_side(texts, words, tmp_path, capsys):
     assert "1 source tokens (17 %)" in shown and "2 target tokens (33 %)" in shown
 
 
-def test_trim_dict_keeps_what_train_has(texts, words, tmp_path):
+def test_min_count_leaves_out_what_train_lacks(texts, words, tmp_path):
     write_rows(texts, "dev", [("the unseen dog", "unseen dog")])
     prepare(texts, tmp_path / "full", "--dict", words)
-    prepare(texts, tmp_path / "out", "--dict", words, "--trim-dict")
+    prepare(texts, tmp_path / "out", "--dict", words, "--min-count", 1)
     for side in ("source", "target"):
         lines = (tmp_path / "out" / f"dict.{side}.txt").read_text().splitlines()
         assert lines == words.read_text().splitlines()[1:]
@@ -226,10 +226,12 @@ def test_trim_dict_keeps_what_train_has(texts, words, tmp_path):
     assert facts_of(tmp_path / "out", "valid")["source"]["unknown"] == 1
 
 
-def test_trimming_does_not_count_rows_that_train_drops(texts, words, tmp_path):
-    write_rows(texts, "train", [*ROWS["train"], ("unseen", "")])
-    prepare(texts, tmp_path / "out", "--dict", words, "--trim-dict")
-    assert "unseen" not in (tmp_path / "out" / "dict.source.txt").read_text()
+def test_min_count_counts_both_sides_of_whole_rows(texts, words, tmp_path):
+    """ "sat" stands in train 4 times, "." twice; dropped rows do not count."""
+    write_rows(texts, "train", [*ROWS["train"], ("unseen unseen unseen . .", "")])
+    prepare(texts, tmp_path / "out", "--dict", words, "--min-count", 3)
+    kept = (tmp_path / "out" / "dict.source.txt").read_text().split()[::2]
+    assert kept == ["a", "dog", "cat", "sat"]
 
 
 # ---- done once, or not at all ----
@@ -245,7 +247,7 @@ def test_a_second_call_does_nothing(texts, words, tmp_path, capsys):
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
 
-@pytest.mark.parametrize("flags", [["--max-source-tokens", "3"], ["--trim-dict"]])
+@pytest.mark.parametrize("flags", [["--max-source-tokens", "3"], ["--min-count", "1"]])
 def test_other_settings_need_overwrite(flags, texts, words, tmp_path):
     prepare(texts, tmp_path / "out", "--dict", words)
     message = error_of(texts, tmp_path / "out", "--dict", words, *flags)
@@ -326,6 +328,7 @@ def test_train_without_any_whole_row(texts, words, tmp_path):
 def test_bad_settings_and_dictionary(texts, words, tmp_path):
     call = (texts, tmp_path / "out", "--dict", words)
     assert "--max-source-tokens 1" in error_of(*call, "--max-source-tokens", "1")
+    assert "--min-count -1" in error_of(*call, "--min-count=-1")
     words.write_text("nothing 1\n")
     assert "another text's dictionary" in error_of(*call)
     assert not list(tmp_path.glob("*out*"))
@@ -345,11 +348,29 @@ def test_words_need_no_bpe_folder(texts, words, tmp_path):
     assert not (tmp_path / "out" / "bpe").exists()
 
 
+def test_rare_bpe_tokens_are_taken_apart(texts, tiny_bpe, tmp_path):
+    """ "dog" is the only token that is made of another merge's result."""
+    write_rows(texts, "dev", [("dog do \u00e9", "dog")])
+    prepare(texts, tmp_path / "full", "--bpe-dir", tiny_bpe)
+    prepare(texts, tmp_path / "out", "--bpe-dir", tiny_bpe, "--min-count", 5)
+    numbers = json.loads((tiny_bpe / "encoder.json").read_text())
+    symbols = {str(number): symbol for symbol, number in numbers.items()}
+    for name, dog, do in (("full", ["dog"], ["do"]), ("out", ["d", "o", "g"], ["d", "o"])):
+        row = [symbols.get(word) for word in words_of(tmp_path / name, "valid", "source")[0]]
+        assert row == [*dog, "\u0120", *do, "\u0120", "\u00c3", "\u00a9", None]
+        assert facts_of(tmp_path / name, "valid")["target"]["tokens"] == len(dog)
+    assert len((tmp_path / "out" / "dict.target.txt").read_text().splitlines()) == 256
+
+
 @pytest.mark.slow
-def test_scitldr_decodes_to_its_own_text(shared_data, tmp_path):
+@pytest.mark.parametrize("min_count, types", [(0, 50264), (20, None)])
+def test_scitldr_decodes_to_its_own_text(min_count, types, shared_data, tmp_path):
     from fairseq.data.encoders.gpt2_bpe import GPT2BPE, GPT2BPEConfig
 
-    prepare(shared_data / "scitldr", tmp_path / "out", "--bpe-dir", shared_data / "gpt2_bpe")
+    bpe_flags = ["--bpe-dir", shared_data / "gpt2_bpe", "--min-count", min_count]
+    prepare(shared_data / "scitldr", tmp_path / "out", *bpe_flags)
+    loaded = Dictionary.load(str(tmp_path / "out" / "dict.source.txt"))
+    assert len(loaded) == types if types else 256 < len(loaded) < 5000
     bpe = tmp_path / "out" / "bpe"
     config = GPT2BPEConfig(
         gpt2_encoder_json=str(bpe / "encoder.json"), gpt2_vocab_bpe=str(bpe / "vocab.bpe")

@@ -9,6 +9,7 @@ import argparse
 import os
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Settings:
     """What the flags say beside files and encoder."""
 
     max_source_tokens: int = POSITIONS
-    trim_dict: bool = False
+    min_count: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,19 +110,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=POSITIONS,
         help="cut longer texts to this, </s> included (default: %(default)s, BART's positions)",
     )
-    parser.add_argument(
-        "--trim-dict",
-        action="store_true",
-        help="keep only words of the training split in the dictionary: for small models from "
-        "scratch; a pre-trained model needs its whole dictionary",
-    )
+    tokens.add_min_count(parser)
     tokens.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.max_source_tokens < 2:
         raise UserError(f"--max-source-tokens {args.max_source_tokens}: give 2 or more")
-    settings = Settings(args.max_source_tokens, args.trim_dict)
+    if args.min_count < 0:
+        raise UserError(f"--min-count {args.min_count}: give 0 or more")
+    settings = Settings(args.max_source_tokens, args.min_count)
     encoder = tokens.load_encoder(args)
     manifest = prepare_summarization(args.dir, encoder, args.out, settings, args.overwrite)
     print("\n".join(summary(manifest, args.out)))
@@ -150,8 +148,9 @@ def prepare_summarization(
         print(f"{out} is already prepared from these files: nothing to do")
         return finished
     splits = [_check_split(name, *pair) for name, pair in files.items()]
-    if settings.trim_dict:
-        encoder = tokens.trimmed(encoder, _seen(splits[0], encoder))
+    if settings.min_count:
+        counts = _count(splits[0], encoder)
+        encoder = tokens.trimmed(encoder, counts, settings.min_count)
     with staged(out) as (partial, manifest):
         manifest.update(_facts(encoder, inputs, settings))
         for split in splits:
@@ -253,7 +252,7 @@ def _inputs(
         "task": "summarization",
         "tokens": encoder.kind,
         "--max-source-tokens": settings.max_source_tokens,
-        "--trim-dict": settings.trim_dict,
+        "--min-count": settings.min_count,
         **{name: checksum(path) for name, path in paths.items()},
     }
 
@@ -278,13 +277,13 @@ def _whole(pair: tuple[str, str]) -> bool:
     return all(text.strip() for text in pair)
 
 
-def _seen(train: Split, encoder: tokens.TextEncoder) -> set[int]:
-    """The numbers of all words that the training split has."""
-    seen: set[int] = set()
-    for pair in tqdm(train.pairs(), "words", train.rows, unit="rows", disable=None):
+def _count(train: Split, encoder: tokens.TextEncoder) -> Counter[int]:
+    """How often each number stands in the rows of the training split that are kept."""
+    counts: Counter[int] = Counter()
+    for pair in tqdm(train.pairs(), "count", train.rows, unit="rows", disable=None):
         for text in pair if _whole(pair) else ():
-            seen.update(encoder.encode(text.strip()))
-    return seen
+            counts.update(encoder.encode(text.strip()))
+    return counts
 
 
 def _facts(
@@ -294,7 +293,7 @@ def _facts(
         "task": "summarization",
         "tokens": f"{encoder.kind}, {len(encoder.dictionary)} types",
         "dictionary": str(encoder.files["dict.txt"].resolve()),
-        "trimmed": settings.trim_dict,
+        "min_count": settings.min_count,
         "max_source_tokens": settings.max_source_tokens,
         "fairseq_train_flags": TRAIN_FLAGS,
         "splits": {},

@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Optional
 
@@ -16,6 +17,7 @@ from rxf.errors import UserError
 __all__ = [
     "TextEncoder",
     "add_arguments",
+    "add_min_count",
     "check_known",
     "gpt2_encoder",
     "load_encoder",
@@ -38,12 +40,16 @@ class TextEncoder:
         kind: what a person calls it, for the summary.
         encode: numbers of a sentence in the dictionary, without any ``</s>``.
         files: the files it was loaded from, for the manifest's checksums.
+        smallest: the numbers of BPE's single bytes, of which any text can be made.
+        parts: the two numbers that BPE makes a number of.
     """
 
     kind: str
     dictionary: Dictionary
     encode: Callable[[str], list[int]]
     files: dict[str, Path]
+    smallest: frozenset[int] = frozenset()
+    parts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +92,17 @@ def gpt2_encoder(encoder_json: Path, vocab_bpe: Path, dictionary_file: Path) -> 
         return [number[own] for own in bpe.encode(sentence)]
 
     files = {"encoder.json": encoder_json, "vocab.bpe": vocab_bpe, "dict.txt": dictionary_file}
-    return TextEncoder("GPT-2 BPE", dictionary, encode, files)
+    numbers = {text: number[own] for text, own in bpe.encoder.items()}
+    smallest = frozenset(numbers[byte] for byte in bpe.byte_encoder.values())
+    return TextEncoder("GPT-2 BPE", dictionary, encode, files, smallest, _parts(bpe, numbers))
+
+
+def _parts(bpe: gpt2_bpe_utils.Encoder, numbers: Mapping[str, int]) -> dict[int, tuple[int, int]]:
+    """What each merge made of which two numbers; of several merges the first counts."""
+    parts: dict[int, tuple[int, int]] = {}
+    for first, second in bpe.bpe_ranks:
+        parts.setdefault(numbers[first + second], (numbers[first], numbers[second]))
+    return parts
 
 
 def word_encoder(dictionary_file: Path) -> TextEncoder:
@@ -100,21 +116,43 @@ def word_encoder(dictionary_file: Path) -> TextEncoder:
     return TextEncoder("words", dictionary, encode, {"dict.txt": dictionary_file})
 
 
-def trimmed(encoder: TextEncoder, seen: Container[int]) -> TextEncoder:
-    """The encoder with a dictionary of the ``seen`` numbers alone, in the same order.
+def trimmed(encoder: TextEncoder, counts: Mapping[int, int], min_count: int) -> TextEncoder:
+    """The encoder with a smaller dictionary: what stands ``min_count`` times in ``counts``.
 
-    What is left out becomes ``<unk>``.
+    The kept numbers stay in the same order.  Where BPE made the rest of two parts it is
+    taken apart again until all parts are kept, for which single bytes always are: text
+    comes back whole and nothing is unknown.  Words have no parts and become ``<unk>``.
     """
     old, new = encoder.dictionary, Dictionary()
-    number = [new.unk()] * len(old)
-    for index in range(len(old)):
-        if index < old.nspecial or index in seen:
-            number[index] = new.add_symbol(old[index], n=old.count[index])
+    kept = {number for number, count in counts.items() if count >= min_count} | encoder.smallest
+    for index in range(old.nspecial, len(old)):
+        if index in kept:
+            new.add_symbol(old[index], n=old.count[index])
+
+    @lru_cache(maxsize=None)
+    def renumbered(number: int) -> list[int]:
+        parts = encoder.parts.get(number)
+        if number in kept or parts is None:
+            return [new.index(old[number])]
+        return [*renumbered(parts[0]), *renumbered(parts[1])]
 
     def encode(sentence: str) -> list[int]:
-        return [number[own] for own in encoder.encode(sentence)]
+        return [part for number in encoder.encode(sentence) for part in renumbered(number)]
 
     return TextEncoder(encoder.kind, new, encode, encoder.files)
+
+
+def add_min_count(parser: argparse.ArgumentParser) -> None:
+    """The flag whose value :func:`trimmed` takes; 0 means that it is not called."""
+    parser.add_argument(
+        "--min-count",
+        metavar="N",
+        type=int,
+        default=0,
+        help="for small models trained from scratch: keep in the dictionary only what stands N "
+        "times in the training split; rarer BPE tokens are taken apart, rarer words become "
+        "<unk> (default: the whole dictionary, which a pre-trained model needs)",
+    )
 
 
 def check_known(encoder: TextEncoder, unknown: int, total: int) -> None:
