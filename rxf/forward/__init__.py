@@ -8,6 +8,12 @@ from rxf.forward.adapters import (
     unwrapped,
 )
 from rxf.forward.branches import BranchPlan, two_branches
+from rxf.forward.decoder import (
+    decoder_features,
+    decoder_outputs,
+    output_projection,
+    require_generation,
+)
 from rxf.forward.noise import NoiseStream, add_noise, share_changed
 
 __all__ = [
@@ -15,7 +21,11 @@ __all__ = [
     "NoiseStream",
     "Perturbation",
     "add_noise",
+    "decoder_features",
+    "decoder_outputs",
+    "output_projection",
     "perturbed_embeddings",
+    "require_generation",
     "require_two_branches",
     "share_changed",
     "text_encoder",

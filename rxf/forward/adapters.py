@@ -89,18 +89,23 @@ def text_encoder(model: nn.Module) -> nn.Module:
     )
 
 
-def require_two_branches(model: nn.Module) -> None:
-    """Check once, before training, that two passes over this model can be compared.
+def require_two_branches(model: nn.Module, one_pass: bool = True) -> None:
+    """Check once, before training, that two branches of this model can be compared.
+
+    Args:
+        model: out of its wrappers.
+        one_pass: both branches go through the model together.
 
     Raises:
-        UserError: no encoder of this model takes token embeddings, or it has quantisation
-            noise or base layers, which make two forward passes of one update differ.
+        UserError: no encoder of this model takes token embeddings; it has quantisation
+            noise, which makes two passes of one update differ; or base layers.
     """
     encoder = text_encoder(model)
-    if getattr(encoder, "quant_noise", None) is not None or _has_scalar_quant_noise(encoder):
+    if not one_pass and _has_quant_noise(encoder):
         raise UserError(
             "--quant-noise-pq and --quant-noise-scalar change the weights from pass to pass, "
-            "which would enter the divergence as noise: leave them off with this criterion"
+            "which would enter the divergence as noise: use --r3f-passes packed, without "
+            "--r3f-share-dropout and --r3f-grad clean"
         )
     from fairseq.modules import BaseLayer
 
@@ -116,7 +121,9 @@ def _takes_embeddings(encoder: nn.Module) -> bool:
     return takes and hasattr(encoder, "embed_tokens")
 
 
-def _has_scalar_quant_noise(encoder: nn.Module) -> bool:
+def _has_quant_noise(encoder: nn.Module) -> bool:
+    if getattr(encoder, "quant_noise", None) is not None:
+        return True
     names = ("IntLinear", "IntEmbedding", "ActivationQuantizer")
     return any(type(module).__name__ in names for module in encoder.modules())
 

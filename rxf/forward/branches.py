@@ -34,6 +34,10 @@ class BranchPlan:
     share_dropout: bool = False
     noised_gradient: bool = True
 
+    @property
+    def one_pass(self) -> bool:
+        return self.passes == "packed" and not self.needs_two_passes()
+
     def needs_two_passes(self) -> bool:
         """Neither shared masks nor a branch without gradient fit into one packed pass."""
         return self.share_dropout or not self.noised_gradient
@@ -62,7 +66,7 @@ def two_branches(
     Raises:
         UserError: the model's encoder cannot be given embeddings.
     """
-    if plan.passes == "packed" and not plan.needs_two_passes():
+    if plan.one_pass:
         return _packed(model, net_input, call, perturb)
     if plan.passes == "recompute" and not plan.needs_two_passes():
         return _recomputed(model, net_input, call, perturb)

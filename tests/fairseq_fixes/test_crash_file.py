@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.support import fork_fairseq_train, train_flags
 
 # Found when the model is there, in the first forward pass.
-BAD = {"criterion": "sentence_prediction_r3f", "quant_noise_pq": 0.1}
+BAD = {"criterion": "sentence_prediction_r3f", "r3f_passes": "separate", "quant_noise_pq": 0.1}
 
 
 def test_with_and_without_the_fix(sentence_data: Path, tmp_path: Path) -> None:

@@ -70,10 +70,11 @@ def test_an_encoder_without_token_embeddings_is_refused() -> None:
         require_two_branches(lstm)
 
 
-def test_quant_noise_is_refused() -> None:
+def test_quant_noise_needs_both_branches_in_one_pass() -> None:
     model = build("roberta", quant_noise_pq=0.1, quant_noise_pq_block_size=4)
-    with pytest.raises(UserError, match="--quant-noise-pq"):
-        require_two_branches(model)
+    require_two_branches(model, one_pass=True)
+    with pytest.raises(UserError, match="--quant-noise-pq.*--r3f-passes packed"):
+        require_two_branches(model, one_pass=False)
 
 
 def test_base_layers_are_refused() -> None:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from rxf.classification import SentenceCriterion, SentenceCriterionConfig
 from rxf.divergence import squared_difference, symmetric_kl
-from rxf.forward import NoiseStream, require_two_branches, two_branches, unwrapped
-from rxf.methods.r3f.noising import EmbeddingNoise, RoundingReport
-from rxf.methods.r3f.settings import R3FConfig, branch_plan, check_settings
+from rxf.methods.r3f.noised_branches import NoisedBranches, log_noise_share
+from rxf.methods.r3f.settings import R3FConfig
 
 __all__ = ["SentencePredictionR3FConfig", "SentencePredictionR3FCriterion"]
 
@@ -38,15 +37,8 @@ class SentencePredictionR3FCriterion(SentenceCriterion):
 
     def __init__(self, cfg: SentencePredictionR3FConfig, task: Any) -> None:
         super().__init__(cfg, task)
-        check_settings(cfg)
-        self.eps = cfg.eps
         self.r3f_lambda = cfg.r3f_lambda
-        self.noise_type = str(cfg.noise_type)
-        self.plan = branch_plan(cfg)
-        self.noise_stream = NoiseStream(cfg.r3f_noise_seed)
-        self._rounding = RoundingReport()
-        # An id, since a module kept here would become part of the criterion.
-        self._checked_model: Optional[int] = None
+        self.branches = NoisedBranches(cfg, detach=True)
 
     def regularised_logits(
         self, model: nn.Module, sample: dict[str, Any]
@@ -54,22 +46,10 @@ class SentencePredictionR3FCriterion(SentenceCriterion):
         """See the base class; validation and lambda 0 take the plain path."""
         if not model.training or self.r3f_lambda == 0:
             return super().regularised_logits(model, sample)
-        self._check(model)
-        noise = EmbeddingNoise(self.noise_stream, self.noise_type, self.eps, detach=True)
-        clean, noised = two_branches(model, sample["net_input"], self.logits, noise, self.plan)
+        clean, noised, logged = self.branches(model, sample["net_input"], self.logits)
         divergence, name = self._divergence(clean, noised)
-        logged: dict[str, Any] = {name: divergence.detach()}
-        if noise.share_changed is not None:
-            self._rounding.look_at(noise, clean.dtype)
-            # Weighted, since fairseq adds up what micro-batches and ranks log.
-            logged["noise_share"] = noise.share_changed * clean.size(0)
+        logged[name] = divergence.detach()
         return clean, self.r3f_lambda * divergence, logged
-
-    def _check(self, model: nn.Module) -> None:
-        inner = unwrapped(model)
-        if self._checked_model != id(inner):
-            require_two_branches(inner)
-            self._checked_model = id(inner)
 
     def _divergence(self, clean: Tensor, noised: Tensor) -> tuple[Tensor, str]:
         if self.regression_target:
@@ -83,7 +63,8 @@ class SentencePredictionR3FCriterion(SentenceCriterion):
         if not logging_outputs:
             return
         sample_size = sum(output["sample_size"] for output in logging_outputs)
-        for key in ("symm_kl", "squared_diff", "noise_share"):
+        for key in ("symm_kl", "squared_diff"):
             if key in logging_outputs[0]:
                 total = sum(output[key] for output in logging_outputs)
                 metrics.log_scalar(key, total / sample_size, sample_size)
+        log_noise_share(logging_outputs)

@@ -10,7 +10,7 @@ from rxf.errors import UserError
 from rxf.forward.branches import PASSES, BranchPlan
 from rxf.forward.noise import NOISE_TYPES
 
-__all__ = ["R3FConfig", "branch_plan", "check_settings"]
+__all__ = ["R3FConfig", "branch_plan", "check_choice", "check_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +64,13 @@ def check_settings(cfg: R3FConfig) -> None:
     for flag, value in (("--eps", cfg.eps), ("--r3f-lambda", cfg.r3f_lambda)):
         if not (math.isfinite(value) and value >= 0):
             raise UserError(f"{flag} {value}: must be a finite number of 0 or more")
-    _check_choice("--noise-type", cfg.noise_type, NOISE_TYPES)
-    _check_choice("--r3f-passes", cfg.r3f_passes, PASSES)
-    _check_choice("--r3f-grad", cfg.r3f_grad, ("both", "clean"))
+    check_choice("--noise-type", cfg.noise_type, NOISE_TYPES)
+    check_choice("--r3f-passes", cfg.r3f_passes, PASSES)
+    check_choice("--r3f-grad", cfg.r3f_grad, ("both", "clean"))
 
 
-def _check_choice(flag: str, value: object, known: tuple[str, ...]) -> None:
+def check_choice(flag: str, value: object, known: tuple[str, ...]) -> None:
+    """argparse checks the command line; this is for YAML."""
     if str(value) not in known:
         raise UserError(f"{flag} {value}: unknown; choose {' or '.join(known)}")
 

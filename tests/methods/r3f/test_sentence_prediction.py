@@ -47,7 +47,7 @@ def test_equals_the_released_criterion(sentence_data: Path, passes: str, rows: i
     task, model, ours = build(sentence_data, r3f_passes=passes, r3f_lambda=0.7)
     sample = first_batch(task, size=rows)
     noise = FixedNoise(noise_for(sample))
-    ours.noise_stream = noise
+    ours.branches.stream = noise
     loss, size, logged = ours(model, sample)
     got = gradients(model, loss)
 
@@ -70,7 +70,7 @@ def test_equals_the_equation_on_bart(sentence_data: Path) -> None:
     task, model, criterion = build(sentence_data, r3f_lambda=0.5, **sizes)
     sample = first_batch(task, size=5)
     noise = noise_for(sample)
-    criterion.noise_stream = FixedNoise(noise)
+    criterion.branches.stream = FixedNoise(noise)
     loss, _, _ = criterion(model, sample)
     got = gradients(model, loss)
 
@@ -134,12 +134,12 @@ def test_extra_padding_changes_nothing(sentence_data: Path) -> None:
     task, model, criterion = build(sentence_data)
     sample = first_batch(task)
     noise = noise_for(sample)
-    criterion.noise_stream = FixedNoise(noise)
+    criterion.branches.stream = FixedNoise(noise)
     loss, _, _ = criterion(model, sample)
     wanted = gradients(model, loss)
     tokens = sample["net_input"]["src_tokens"]
     sample["net_input"]["src_tokens"] = F.pad(tokens, (0, 5), value=1)
-    criterion.noise_stream = FixedNoise(F.pad(noise, (0, 0, 0, 5), value=9.0))
+    criterion.branches.stream = FixedNoise(F.pad(noise, (0, 0, 0, 5), value=9.0))
     padded, _, _ = criterion(model, sample)
     torch.testing.assert_close(padded, loss, rtol=1e-6, atol=1e-6)
     assert_close(gradients(model, padded), wanted)
@@ -151,7 +151,7 @@ def test_one_batch_of_8_is_two_of_4(tmp_path: Path, regression: bool) -> None:
     task, model, criterion = build(write_sentence_data(tmp_path, regression=regression))
     whole = first_batch(task)
     noise = noise_for(whole)
-    criterion.noise_stream = FixedNoise(noise)
+    criterion.branches.stream = FixedNoise(noise)
     loss, size, _ = criterion(model, whole)
     wanted = gradients(model, loss)
 
@@ -159,7 +159,7 @@ def test_one_batch_of_8_is_two_of_4(tmp_path: Path, regression: bool) -> None:
     for half in (slice(0, 4), slice(4, 8)):
         part = {**whole, "target": whole["target"][half], "ntokens": 0}
         part["net_input"] = {k: v[half] for k, v in whole["net_input"].items()}
-        criterion.noise_stream = FixedNoise(noise[half])
+        criterion.branches.stream = FixedNoise(noise[half])
         part_loss, part_size, _ = criterion(model, part)
         losses.append(part_loss.detach())
         sizes.append(part_size)
@@ -174,7 +174,7 @@ def test_regression_adds_the_squared_difference(tmp_path: Path, rows: int) -> No
     task, model, criterion = build(write_sentence_data(tmp_path, regression=True), r3f_lambda=2.0)
     sample = first_batch(task, size=rows)
     noise = noise_for(sample)
-    criterion.noise_stream = FixedNoise(noise)
+    criterion.branches.stream = FixedNoise(noise)
     loss, _, logged = criterion(model, sample)
     got = gradients(model, loss)
 
@@ -195,11 +195,11 @@ def test_clean_gradient_only(sentence_data: Path) -> None:
     """`--r3f-grad clean`: the noised prediction is a constant."""
     task, model, criterion = build(sentence_data, r3f_grad="clean")
     sample = first_batch(task)
-    criterion.noise_stream = FixedNoise(noise_for(sample))
+    criterion.branches.stream = FixedNoise(noise_for(sample))
     loss, _, _ = criterion(model, sample)
     got = gradients(model, loss)
     _, both_model, both = build(sentence_data)
-    both.noise_stream = criterion.noise_stream
+    both.branches.stream = criterion.branches.stream
     both_loss, _, _ = both(both_model, sample)
     torch.testing.assert_close(loss, both_loss, rtol=1e-6, atol=1e-6)
     name = "encoder.sentence_encoder.layers.0.fc1.weight"
@@ -211,7 +211,7 @@ def test_flags_that_need_two_passes_say_so(
 ) -> None:
     caplog.set_level("INFO", "rxf")
     _, _, criterion = build(sentence_data, r3f_share_dropout=True)
-    assert criterion.plan.passes == "separate"
+    assert criterion.branches.plan.passes == "separate"
     build(sentence_data, r3f_grad="clean", r3f_passes="recompute")
     build(sentence_data, r3f_grad="clean", r3f_passes="separate")
     lines = [r.getMessage() for r in caplog.records if r.name.startswith("rxf.methods.r3f")]
