@@ -20,6 +20,7 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS = [
     Subcommand("doctor", "rxf.lab.doctor", "versions, fixes, and proof that the noise arrives"),
     Subcommand("prepare", "rxf.lab.prepare", "official data files to fairseq's binary form"),
+    Subcommand("rouge", "rxf.lab.rouge", "ROUGE-1/2/L of summaries, as the papers report them"),
     Subcommand("path", "rxf.lab.path", "the folder to give to --user-dir"),
 ]
 
