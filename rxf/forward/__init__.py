@@ -11,6 +11,7 @@ from rxf.forward.branches import BranchPlan, two_branches
 from rxf.forward.decoder import (
     decoder_features,
     decoder_outputs,
+    log_probabilities,
     output_projection,
     require_generation,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "add_noise",
     "decoder_features",
     "decoder_outputs",
+    "log_probabilities",
     "output_projection",
     "perturbed_embeddings",
     "require_generation",

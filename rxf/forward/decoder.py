@@ -5,13 +5,20 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, Optional
 
+import torch
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, autograd, nn
 
 from rxf.errors import UserError
 from rxf.forward.adapters import unwrapped
 
-__all__ = ["decoder_features", "decoder_outputs", "output_projection", "require_generation"]
+__all__ = [
+    "decoder_features",
+    "decoder_outputs",
+    "log_probabilities",
+    "output_projection",
+    "require_generation",
+]
 
 # What fairseq's translation task, and those like it, call a model with.
 NET_INPUT = {"src_tokens", "src_lengths", "prev_output_tokens"}
@@ -94,6 +101,31 @@ def output_projection(model: nn.Module) -> Optional[Tensor]:
     if layer.bias is not None or layer._forward_pre_hooks or layer._forward_hooks:
         return None
     return layer.weight
+
+
+def log_probabilities(model: nn.Module, outputs: Tensor) -> Tensor:
+    """Log-probabilities of shape (B, T, V) of what :func:`decoder_outputs` returned.
+
+    fairseq's own for adaptive softmax overwrites what its gradient needs.
+    """
+    inner: Any = unwrapped(model)
+    adaptive = getattr(inner.decoder, "adaptive_softmax", None)
+    if adaptive is not None:
+        return _adaptive_log_probabilities(adaptive, outputs)
+    found: Tensor = inner.get_normalized_probs((outputs, None), log_probs=True)
+    return found
+
+
+def _adaptive_log_probabilities(adaptive: Any, features: Tensor) -> Tensor:
+    """The head holds the frequent words and one entry for each cluster of rarer ones."""
+    frequent = adaptive.cutoff[0]
+    head = torch.log_softmax(adaptive.head(features), dim=-1, dtype=torch.float32)
+    clusters = [
+        torch.log_softmax(tail(features), dim=-1, dtype=torch.float32)
+        + head[..., frequent + index, None]
+        for index, tail in enumerate(adaptive.tail)
+    ]
+    return torch.cat([head[..., :frequent], *clusters], dim=-1)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from rxf.errors import UserError
 from rxf.forward import (
     decoder_features,
     decoder_outputs,
+    log_probabilities,
     output_projection,
     require_generation,
     unwrapped,
@@ -184,10 +185,10 @@ class LabelSmoothedCrossEntropyR3FCriterion(LabelSmoothedCrossEntropyCriterion):
                 "more memory and time"
             )
         clean, noised, logged = self.branches(model, sample["net_input"], decoder_outputs)
-        log_p = self._log_probabilities(model, clean)[positions.keep]
+        log_p = log_probabilities(model, clean)[positions.keep]
         through_noised = self.branches.plan.noised_gradient
         with contextlib.nullcontext() if through_noised else torch.no_grad():
-            log_q = self._log_probabilities(model, noised)[positions.keep]
+            log_q = log_probabilities(model, noised)[positions.keep]
         targets = positions.targets[positions.keep]
         cross_entropy, nll = label_smoothed_nll_loss(
             log_p, targets, self.eps, ignore_index=self.padding_idx
@@ -200,11 +201,6 @@ class LabelSmoothedCrossEntropyR3FCriterion(LabelSmoothedCrossEntropyCriterion):
             symm_kl=divergence.detach(),
             correct=correct.sum(),
         ), logged
-
-    @staticmethod
-    def _log_probabilities(model: nn.Module, outputs: Tensor) -> Tensor:
-        inner: Any = unwrapped(model)
-        return inner.get_normalized_probs((outputs, None), log_probs=True)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
