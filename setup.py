@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # fairseq itself comes from scripts/build_fairseq.sh: no release on the package index
-# installs on a current Python.  Its mended wheel has the version 0.12.2+rxf1.
+# installs on a current Python.  Its mended wheel has the version 0.12.2+rxf2.
 REQUIREMENTS = [
     "fairseq>=0.12.2,<0.13",
     "numpy>=1.26",

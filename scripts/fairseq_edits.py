@@ -3,8 +3,9 @@
     python scripts/fairseq_edits.py SOURCE_FOLDER
 
 Only what breaks before a plugin is imported, or where none is, stands here:
-installing, importing, and reading checkpoints.  Everything else is mended by
-``rxf.fairseq_fixes``, so that users of a stock fairseq get it too.
+installing, importing, reading checkpoints, running the encoder of a trained model.
+Everything else is mended by ``rxf.fairseq_fixes``, so that users of a stock fairseq get
+it too.
 
 Each edit names the line that it expects and how often; where the source differs
 the run stops, so that no wheel is built from sources that nobody has looked at.
@@ -22,7 +23,7 @@ WHEEL_MODULE = "fairseq/rxf_checkpoint_allow_list.py"
 
 # A local version (PEP 440) still satisfies `fairseq==0.12.2`, and tells the
 # mended wheel from the release.
-WHEEL_VERSION = "0.12.2+rxf1"
+WHEEL_VERSION = "0.12.2+rxf2"
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,13 @@ EDITS = [
         'float("inf")',
         1,
         "np.float is gone since numpy 1.24",
+    ),
+    Edit(
+        "fairseq/modules/transformer_layer.py",
+        "        self.can_use_fastpath = (\n",
+        "        self.can_use_fastpath = False and (\n",
+        1,
+        "torch 2 asks this path for a mask type ('Mask Type should be defined' for a padded batch)",
     ),
     Edit(
         "fairseq/checkpoint_utils.py",

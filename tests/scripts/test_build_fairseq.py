@@ -41,10 +41,10 @@ def test_the_wheel(tmp_path: Path, name: str) -> None:
     wheel = Path(done.stdout.strip())
     assert wheel.parent == tmp_path
     tag = name.replace("python", "cp").replace(".", "")
-    assert wheel.name.startswith(f"fairseq-0.12.2+rxf1-{tag}-{tag}-")
+    assert wheel.name.startswith(f"fairseq-0.12.2+rxf2-{tag}-{tag}-")
     with zipfile.ZipFile(wheel) as opened:
         opened.extractall(tmp_path / "content")
-    metadata = (tmp_path / "content" / "fairseq-0.12.2+rxf1.dist-info" / "METADATA").read_text()
+    metadata = (tmp_path / "content" / "fairseq-0.12.2+rxf2.dist-info" / "METADATA").read_text()
     assert "Requires-Dist: torch>=2.5" in metadata
     assert "torchaudio" not in metadata
     # Every file compiles in that Python.
