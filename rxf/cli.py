@@ -10,7 +10,10 @@ __all__ = ["main"]
 
 
 class Subcommand(NamedTuple):
-    """``module`` holds ``add_arguments(parser)`` and ``run(args) -> exit status``."""
+    """``module`` holds ``add_arguments(parser)`` and ``run(args) -> exit status``.
+
+    One that hands flags on to fairseq also holds ``parse(parser, words) -> args``.
+    """
 
     name: str
     module: str
@@ -22,6 +25,7 @@ SUBCOMMANDS = [
     Subcommand("prepare", "rxf.lab.prepare", "official data files to fairseq's binary form"),
     Subcommand("rouge", "rxf.lab.rouge", "ROUGE-1/2/L of summaries, as the papers report them"),
     Subcommand("bleu", "rxf.lab.bleu", "BLEU and chrF of translations, with their signatures"),
+    Subcommand("generate", "rxf.lab.generate", "a checkpoint's hypotheses for a split, as text"),
     Subcommand("path", "rxf.lab.path", "the folder to give to --user-dir"),
 ]
 
@@ -42,4 +46,5 @@ def main(argv: Optional[list[str]] = None) -> int:
     module = importlib.import_module(entry.module)
     parser = argparse.ArgumentParser(prog=f"rxf {entry.name}", description=entry.help)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(rest)))
+    parse = getattr(module, "parse", argparse.ArgumentParser.parse_args)
+    return int(module.run(parse(parser, rest)))
