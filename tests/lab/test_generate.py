@@ -423,6 +423,26 @@ def test_mask_row_of_bart(
     assert "makes 25 types" in message and "fine-tuned without <mask>" in message
 
 
+def test_published_bart(bart: Path, data: Path, tmp_path: Path) -> None:
+    """Such a file has flat arguments, another task, and the row of <mask>."""
+    state = load_checkpoint(_with_rows(bart, tmp_path / "raw.pt", more=1))
+    settings = dict(vars(state["cfg"]["model"]))
+    settings.update(arch="bart_base", task="denoising", criterion="cross_entropy", mask=0.3)
+    history = {"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 4}
+    published = {
+        "args": Namespace(**settings),
+        "model": state["model"],
+        "optimizer_history": [{"criterion_name": "CrossEntropyCriterion", **history}],
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "last_optimizer_state": None,
+    }
+    torch.save(published, tmp_path / "model.pt")
+    generate(tmp_path / "model.pt", data, tmp_path / "out", *QUICK)
+    assert manifest_of(tmp_path / "out")["task_settings"] == {}
+    generate(bart, data, tmp_path / "tuned", *QUICK)
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "tuned")
+
+
 def test_an_extra_row_is_no_mask_elsewhere(model: Path, data: Path, tmp_path: Path) -> None:
     one = _with_rows(model, tmp_path / "one.pt", more=1)
     assert "another dictionary" in error_of(one, data, tmp_path / "out", *QUICK)
