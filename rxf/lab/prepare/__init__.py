@@ -8,6 +8,7 @@ output_folder   written aside and renamed at the end; a manifest; no second work
 glue_tasks      the nine GLUE tasks in one table
 glue            `rxf prepare glue`, made of the six above
 summarization   `rxf prepare summarization`: texts and summaries, line by line
+text            `rxf prepare text`: running text to pre-train on
 """
 
 import argparse
@@ -30,6 +31,7 @@ DATASETS = [
     Dataset(
         "summarization", "rxf.lab.prepare.summarization", "texts and summaries, one pair a line"
     ),
+    Dataset("text", "rxf.lab.prepare.text", "running text to pre-train on, a document a line"),
 ]
 
 

@@ -8,13 +8,25 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Optional
 
 from rxf.errors import UserError
 
-__all__ = ["read_lines"]
+__all__ = ["find_file", "read_lines"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def find_file(folder: Path, name: str) -> Optional[Path]:
+    """``folder/name``, or the same with ``.gz``; None if there is neither.
+
+    Raises:
+        UserError: there are both, and they may differ.
+    """
+    plain, packed = folder / name, folder / f"{name}.gz"
+    if plain.is_file() and packed.is_file():
+        raise UserError(f"DIR {folder}: holds {plain.name} and {packed.name}: keep one")
+    return next((path for path in (plain, packed) if path.is_file()), None)
 
 
 def read_lines(path: Path) -> Iterator[str]:

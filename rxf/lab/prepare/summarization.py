@@ -8,7 +8,6 @@ again, and the references to score against.
 import argparse
 import os
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from rxf.errors import UserError
 from rxf.lab.prepare import tokens
 from rxf.lab.prepare.binary import column_writer
-from rxf.lab.prepare.lines import read_lines
+from rxf.lab.prepare.lines import find_file, read_lines
 from rxf.lab.prepare.output_folder import checksum, finished_manifest, staged, versions
 
 __all__ = ["add_arguments", "prepare_summarization", "run"]
@@ -117,8 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.max_source_tokens < 2:
         raise UserError(f"--max-source-tokens {args.max_source_tokens}: give 2 or more")
-    if args.min_count < 0:
-        raise UserError(f"--min-count {args.min_count}: give 0 or more")
+    tokens.check_min_count(args)
     settings = Settings(args.max_source_tokens, args.min_count)
     encoder = tokens.load_encoder(args)
     manifest = prepare_summarization(args.dir, encoder, args.out, settings, args.overwrite)
@@ -231,15 +229,8 @@ def _find_split(folder: Path, stems: tuple[str, ...]) -> Optional[tuple[Path, Pa
 
 
 def _find_sides(folder: Path, stem: str) -> dict[str, Path]:
-    sides = {}
-    for side in SIDES:
-        plain, packed = folder / f"{stem}.{side}", folder / f"{stem}.{side}.gz"
-        if plain.is_file() and packed.is_file():
-            raise UserError(f"DIR {folder}: holds {plain.name} and {packed.name}: keep one")
-        for path in (plain, packed):
-            if path.is_file():
-                sides[side] = path
-    return sides
+    found = {side: find_file(folder, f"{stem}.{side}") for side in SIDES}
+    return {side: path for side, path in found.items() if path is not None}
 
 
 def _inputs(
@@ -359,8 +350,4 @@ def _write_companions(out: Path, encoder: tokens.TextEncoder) -> None:
     """The dictionary of both sides, and the files that turn its numbers into text."""
     for side in SIDES:
         encoder.dictionary.save(str(out / f"dict.{side}.txt"))
-    bpe = {name: path for name, path in encoder.files.items() if name != "dict.txt"}
-    if bpe:
-        (out / "bpe").mkdir()
-    for name, path in bpe.items():
-        shutil.copyfile(path, out / "bpe" / name)
+    tokens.copy_bpe(encoder, out / "bpe")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,8 @@ __all__ = [
     "add_arguments",
     "add_min_count",
     "check_known",
+    "check_min_count",
+    "copy_bpe",
     "gpt2_encoder",
     "load_encoder",
     "trimmed",
@@ -155,6 +158,12 @@ def add_min_count(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_min_count(args: argparse.Namespace) -> None:
+    """Raise unless the value of :func:`add_min_count`'s flag makes sense."""
+    if args.min_count < 0:
+        raise UserError(f"--min-count {args.min_count}: give 0 or more")
+
+
 def check_known(encoder: TextEncoder, unknown: int, total: int) -> None:
     """Raise if most tokens are unknown: then dictionary and text do not belong together."""
     if unknown > total / 2:
@@ -162,6 +171,14 @@ def check_known(encoder: TextEncoder, unknown: int, total: int) -> None:
             f"{encoder.files['dict.txt']}: lacks {unknown} of {total} tokens "
             f"({encoder.kind}): this is another text's dictionary"
         )
+
+
+def copy_bpe(encoder: TextEncoder, folder: Path) -> None:
+    """What turns numbers into text again goes with the data; words need nothing."""
+    for name, path in encoder.files.items():
+        if name != "dict.txt":
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / name)
 
 
 def _any_bpe(given: dict[str, Optional[Path]]) -> bool:
