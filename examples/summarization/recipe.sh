@@ -40,6 +40,11 @@ need_file() {
   [[ $dry_run == yes || -f $2 ]] || fail "$1: there is no file $2"
 }
 
+# need_folder NAME PATH
+need_folder() {
+  [[ $dry_run == yes || -d $2 ]] || fail "$1: there is no folder $2"
+}
+
 # quoted WORDS: as a person would type them.
 quoted() {
   local word line=
@@ -100,7 +105,7 @@ own_checkpoints() {
 
 # Four stages from raw files to ROUGE.
 recipe() {
-  [[ $dry_run == yes || -d $raw ]] || fail "RAW $raw: is no folder: give the one of train.source"
+  need_folder RAW "$raw"
   stage prepare "$data/prepare.json" rxf prepare summarization "$raw" "$data" \
     ${BPE:+--bpe-dir "$BPE"} ${prepare_flags[@]+"${prepare_flags[@]}"}
   local against=${reference:-$data/test.reference}

@@ -1,5 +1,6 @@
 """The summarization recipes: every printed flag is one that its command knows, and they run."""
 
+import gzip
 import importlib
 import json
 import os
@@ -193,7 +194,7 @@ def test_one_line_where_input_is_missing(tmp_path: Path) -> None:
     work = tmp_path / "work"
     assert "set BART to the pre-trained" in error_of("cnn_dm", tmp_path, work, env={})
     assert "BART: there is no file bart.pt" in error_of("cnn_dm", tmp_path, work)
-    assert "RAW nowhere: is no folder" in error_of("scitldr", "nowhere", work, "plain", 1)
+    assert "RAW: there is no folder nowhere" in error_of("scitldr", "nowhere", work, "plain", 1)
     assert "METHOD smart: give plain or r3f" in error_of("scitldr", tmp_path, work, "smart", 1)
     pretrained = {"PRETRAINED": "nowhere"}
     message = error_of("scitldr", tmp_path, work, "plain", 1, env=pretrained)
@@ -278,3 +279,81 @@ def test_without_a_test_split_nothing_is_trained(tmp_path: Path) -> None:
     message = error_of("scitldr", raw, tmp_path / "work", "plain", 5, *TINY, env=env)
     assert "nothing to score against (has RAW a test split?)" in message
     assert not (tmp_path / "work/plain-5/checkpoints").exists()
+
+
+# ---- the small BART's pre-training ----
+
+
+def write_text(folder: Path) -> Path:
+    """A text folder of made-up documents."""
+    source = random.Random(2)
+    folder.mkdir()
+    for split, rows in (("train", 60), ("valid", 10)):
+        lines = [" ".join(source.choices(WORDS, k=20)) + " .\n" for _ in range(rows)]
+        (folder / f"{split}.txt").write_text("".join(lines))
+    return folder
+
+
+def test_flags_of_the_pretraining(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    prepare, training, publish = printed("pretrain_small_bart", "text", "out", env={})
+    args = parsed_rxf(prepare, monkeypatch)
+    assert (args.dir, args.out, args.min_count) == (Path("text"), Path("out/data"), 20)
+    train = parsed_training(training)
+    # A row with <s> and </s> fits what the model is trained on.
+    assert train.tokens_per_sample == args.row_tokens + 2 <= train.max_source_positions
+    assert (train.mask, train.poisson_lambda, train.rotate) == (0.3, 3.5, 0.0)
+    assert train.max_update == float(str(train.total_num_update)) > train.warmup_updates
+    small = parsed_training(printed("scitldr", "raw", "work", "plain", 1, env={})[1])
+    for name in vars(small):
+        if name.startswith(("encoder_", "decoder_", "share_", "layernorm_")) or name == "arch":
+            assert getattr(train, name) == getattr(small, name), name
+    assert publish == ["cp", "out/checkpoints/checkpoint_best.pt", "out/model.pt"]
+
+
+@pytest.mark.slow
+def test_pretrained_weights_arrive_in_the_recipe(tmp_path: Path) -> None:
+    """All rows of the dictionary but <mask>, which only the pre-training has."""
+    import torch
+
+    from tests.support import load_model_state, used_parameters
+
+    bpe, pretrained = write_byte_bpe(tmp_path / "bpe"), tmp_path / "pretrained"
+    text, raw = write_text(tmp_path / "text"), write_copy_task(tmp_path / "raw")
+    env = {"BPE": str(bpe), "MIN_COUNT": "5"}
+    recipe("pretrain_small_bart", text, pretrained, *TINY, env=env)
+    again = recipe("pretrain_small_bart", text, pretrained, *TINY, env=env)
+    assert again.stdout.count("done before with the same command") == 3
+
+    env = {"PRETRAINED": str(pretrained)}
+    still = [*TINY, "--lr", 0, "--max-update", 1]
+    recipe("scitldr", raw, tmp_path / "work", "plain", 1, *still, env=env)
+    dictionary = (pretrained / "data" / "dict.txt").read_text()
+    assert (tmp_path / "work/data/dict.target.txt").read_text() == dictionary
+    words = len(dictionary.splitlines()) + 4
+    before = used_parameters(load_model_state(pretrained / "model.pt"))
+    checkpoint = tmp_path / "work/plain-1/checkpoints/checkpoint_best.pt"
+    after = used_parameters(load_model_state(checkpoint))
+    assert before.keys() == after.keys()
+    for name, old in before.items():
+        is_table = old.shape[0] == words + 1
+        assert is_table == name.endswith(("embed_tokens.weight", "output_projection.weight"))
+        assert torch.equal(old[:words] if is_table else old, after[name]), name
+
+
+def test_gathered_text_has_a_document_a_line(tmp_path: Path) -> None:
+    def packed(name: str, text: str) -> None:
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+
+    packed("reuters_text/train.txt.gz", "one\ntwo\n\nthree\n")
+    packed("reuters_text/valid.txt.gz", "four\n\n\nfive\nsix\n")
+    packed("scitldr/train.source", "seven\n")
+    done = recipe("gather_text", tmp_path / "data", tmp_path / "text", check=False)
+    assert done.returncode == 1 and "aeslc/train.source.gz" in done.stderr
+    assert not (tmp_path / "text").exists()
+    packed("aeslc/train.source.gz", "eight\n\nnine\n")
+    recipe("gather_text", tmp_path / "data", tmp_path / "text")
+    train, valid = (tmp_path / "text" / f"{split}.txt.gz" for split in ("train", "valid"))
+    assert gzip.decompress(train.read_bytes()) == b"one two\nthree\nseven\neight\n\nnine\n"
+    assert gzip.decompress(valid.read_bytes()) == b"four\nfive six\n"
