@@ -6,6 +6,7 @@ import math
 import random
 import re
 import shutil
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,10 @@ def test_progress_and_sampling(
     assert [(bar["n"], bar["total"], bar["unit"]) for bar in shown] == [(13, 13, "sentences")] * 3
     lines = {name: lines_of(tmp_path / name) for name in "abc"}
     assert lines["a"] == lines["b"] != lines["c"]
-    assert "sentences/s" in capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert "sentences/s" in printed.out and "| 13/13 [" in printed.err
+    error_of(model, data, tmp_path / "wrong", *QUICK, "--min-len", "15")
+    assert "generate:" not in capfd.readouterr().err
 
 
 def test_several_checkpoints_are_an_ensemble(model: Path, data: Path, tmp_path: Path) -> None:
@@ -437,7 +441,9 @@ def test_published_bart(bart: Path, data: Path, tmp_path: Path) -> None:
         "last_optimizer_state": None,
     }
     torch.save(published, tmp_path / "model.pt")
-    generate(tmp_path / "model.pt", data, tmp_path / "out", *QUICK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        generate(tmp_path / "model.pt", data, tmp_path / "out", *QUICK)
     assert manifest_of(tmp_path / "out")["task_settings"] == {}
     generate(bart, data, tmp_path / "tuned", *QUICK)
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "tuned")

@@ -14,7 +14,7 @@ from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 
 from rxf.errors import UserError
-from rxf.lab.generate.flags import nested
+from rxf.lab.generate.flags import nested, without_hydras_warnings
 
 __all__ = ["SavedModel", "check_path", "paths", "read"]
 
@@ -83,9 +83,10 @@ class SavedModel:
         state = None if overrides or len(files) > 1 else self.state
         self.state = None
         try:
-            models, _ = checkpoint_utils.load_model_ensemble(
-                files, arg_overrides=overrides, task=task, state=state
-            )
+            with without_hydras_warnings():
+                models, _ = checkpoint_utils.load_model_ensemble(
+                    files, arg_overrides=overrides, task=task, state=state
+                )
         except (AssertionError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
@@ -113,7 +114,8 @@ def read(checkpoint: Path) -> SavedModel:
     Raises:
         UserError: it is truncated, no fairseq checkpoint, or no model that generates.
     """
-    state = checkpoint_utils.load_checkpoint_to_cpu(paths(checkpoint)[0])
+    with without_hydras_warnings():
+        state = checkpoint_utils.load_checkpoint_to_cpu(paths(checkpoint)[0])
     cfg = _saved_configuration(checkpoint, state)
     return SavedModel(checkpoint, state, _model_class(checkpoint, cfg), _task_settings(cfg))
 

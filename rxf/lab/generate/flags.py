@@ -1,9 +1,10 @@
 """A command line to fairseq's configuration, by fairseq's own parser."""
 
+import contextlib
 import difflib
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -13,7 +14,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from rxf.errors import UserError
 
-__all__ = ["configuration", "nested", "parse"]
+__all__ = ["configuration", "nested", "parse", "without_hydras_warnings"]
 
 # What fairseq-generate knows and what would not do here what it says.
 REFUSED = {
@@ -64,10 +65,20 @@ def parse(
     return args
 
 
-def nested(args: Namespace) -> Any:
-    """Flat arguments as fairseq's nested configuration, without what Hydra has to say of it."""
+@contextlib.contextmanager
+def without_hydras_warnings() -> Iterator[None]:
+    """Around what makes a nested configuration of flat arguments.
+
+    Hydra has a screen of old news to tell then, under the name of whoever calls.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def nested(args: Namespace) -> Any:
+    """Flat arguments as fairseq's nested configuration."""
+    with without_hydras_warnings():
         return convert_namespace_to_omegaconf(args)
 
 

@@ -1,6 +1,7 @@
 """fairseq's search over a split, and what it finds as lines of text in the data's order."""
 
 import logging
+import math
 import struct
 import sys
 import time
@@ -125,6 +126,7 @@ class Search:
                 for row, hypothesis in self._best(sample):
                     lines[row] = self.detokenize(hypothesis)
                     tokens += len(hypothesis)
+                bar.delay = 0
                 bar.update(len(sample["id"]))
         seconds = time.perf_counter() - started
         self._warn(lines)
@@ -142,8 +144,8 @@ class Search:
         hidden = bool(self.cfg.common.no_progress_bar)
         # In a log file a line now and then is enough.
         pause = 0.1 if sys.stderr.isatty() else 30.0
-        # After a moment, so that flags that turn out wrong leave one line and no bar.
-        timing = {"mininterval": pause, "delay": 0.5}
+        # Not before a batch is through, so that flags that turn out wrong leave one line.
+        timing = {"mininterval": pause, "delay": math.inf}
         return tqdm(total=self.rows, desc="generate", unit="sentences", disable=hidden, **timing)
 
     def _batches(self) -> Iterator[dict[str, Any]]:
