@@ -330,6 +330,8 @@ def test_pretrained_weights_arrive_in_the_recipe(tmp_path: Path) -> None:
     dictionary = (pretrained / "data" / "dict.txt").read_text()
     assert (tmp_path / "work/data/dict.target.txt").read_text() == dictionary
     words = len(dictionary.splitlines()) + 4
+    facts = json.loads((tmp_path / "work/data/prepare.json").read_text())["splits"]["train"]
+    assert facts["source"]["unknown"] == facts["target"]["unknown"] == 0
     before = used_parameters(load_model_state(pretrained / "model.pt"))
     checkpoint = tmp_path / "work/plain-1/checkpoints/checkpoint_best.pt"
     after = used_parameters(load_model_state(checkpoint))

@@ -362,6 +362,18 @@ def test_rare_bpe_tokens_are_taken_apart(texts, tiny_bpe, tmp_path):
     assert len((tmp_path / "out" / "dict.target.txt").read_text().splitlines()) == 256
 
 
+def test_a_trimmed_dictionary_serves_other_texts(texts, tiny_bpe, tmp_path):
+    """As --dict it gives the numbers that it was made with, and knows all text."""
+    prepare(texts, tmp_path / "one", "--bpe-dir", tiny_bpe, "--min-count", 5)
+    dictionary = tmp_path / "one" / "dict.source.txt"
+    prepare(texts, tmp_path / "two", "--bpe-dir", tiny_bpe, "--dict", dictionary)
+    for split in ("train", "valid", "test"):
+        for side in ("source", "target"):
+            one, two = (rows_of(tmp_path / name, split, side) for name in ("one", "two"))
+            assert one == two
+            assert not facts_of(tmp_path / "two", split)[side]["unknown"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("min_count, types", [(0, 50264), (20, None)])
 def test_scitldr_decodes_to_its_own_text(min_count, types, shared_data, tmp_path):

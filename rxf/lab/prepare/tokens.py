@@ -4,8 +4,8 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -43,16 +43,16 @@ class TextEncoder:
         kind: what a person calls it, for the summary.
         encode: numbers of a sentence in the dictionary, without any ``</s>``.
         files: the files it was loaded from, for the manifest's checksums.
-        smallest: the numbers of BPE's single bytes, of which any text can be made.
-        parts: the two numbers that BPE makes a number of.
+        with_dictionary: the same with another dictionary.
+        always_kept: words without which a smaller dictionary would not do: single bytes.
     """
 
     kind: str
     dictionary: Dictionary
     encode: Callable[[str], list[int]]
     files: dict[str, Path]
-    smallest: frozenset[int] = frozenset()
-    parts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    with_dictionary: Callable[[Dictionary], "TextEncoder"]
+    always_kept: frozenset[str] = frozenset()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,65 +84,33 @@ def load_encoder(args: argparse.Namespace) -> TextEncoder:
 
 
 def gpt2_encoder(encoder_json: Path, vocab_bpe: Path, dictionary_file: Path) -> TextEncoder:
-    """GPT-2 BPE, whose numbers are then the words of a fairseq dictionary."""
+    """GPT-2 BPE, whose numbers are then the words of a fairseq dictionary.
+
+    A token that the dictionary lacks is taken apart into the two that BPE made it of, and
+    these again: so a dictionary that has all single bytes, however small, knows every text.
+    """
     dictionary = _load_dictionary(dictionary_file)
     bpe = _load_bpe(encoder_json, vocab_bpe)
-    # Looked up once here and not for every token: the two numberings differ, because
-    # fairseq orders its dictionary by frequency.
-    number = {own: dictionary.index(str(own)) for own in bpe.encoder.values()}
-
-    def encode(sentence: str) -> list[int]:
-        return [number[own] for own in bpe.encode(sentence)]
-
     files = {"encoder.json": encoder_json, "vocab.bpe": vocab_bpe, "dict.txt": dictionary_file}
-    numbers = {text: number[own] for text, own in bpe.encoder.items()}
-    smallest = frozenset(numbers[byte] for byte in bpe.byte_encoder.values())
-    return TextEncoder("GPT-2 BPE", dictionary, encode, files, smallest, _parts(bpe, numbers))
-
-
-def _parts(bpe: gpt2_bpe_utils.Encoder, numbers: Mapping[str, int]) -> dict[int, tuple[int, int]]:
-    """What each merge made of which two numbers; of several merges the first counts."""
-    parts: dict[int, tuple[int, int]] = {}
-    for first, second in bpe.bpe_ranks:
-        parts.setdefault(numbers[first + second], (numbers[first], numbers[second]))
-    return parts
+    return _bpe_encoder(bpe, files, dictionary)
 
 
 def word_encoder(dictionary_file: Path) -> TextEncoder:
     """Words split at spaces, for text that is already tokenised."""
     _check_file("--dict", dictionary_file)
-    dictionary = _load_dictionary(dictionary_file)
-
-    def encode(sentence: str) -> list[int]:
-        return [dictionary.index(word) for word in tokenize_line(sentence)]
-
-    return TextEncoder("words", dictionary, encode, {"dict.txt": dictionary_file})
+    return _word_encoder({"dict.txt": dictionary_file}, _load_dictionary(dictionary_file))
 
 
 def trimmed(encoder: TextEncoder, counts: Mapping[int, int], min_count: int) -> TextEncoder:
     """The encoder with a smaller dictionary: what stands ``min_count`` times in ``counts``.
 
-    The kept numbers stay in the same order.  Where BPE made the rest of two parts it is
-    taken apart again until all parts are kept, for which single bytes always are: text
-    comes back whole and nothing is unknown.  Words have no parts and become ``<unk>``.
+    The kept words stay in the same order, BPE's single bytes among them.
     """
     old, new = encoder.dictionary, Dictionary()
-    kept = {number for number, count in counts.items() if count >= min_count} | encoder.smallest
     for index in range(old.nspecial, len(old)):
-        if index in kept:
+        if counts.get(index, 0) >= min_count or old[index] in encoder.always_kept:
             new.add_symbol(old[index], n=old.count[index])
-
-    @lru_cache(maxsize=None)
-    def renumbered(number: int) -> list[int]:
-        parts = encoder.parts.get(number)
-        if number in kept or parts is None:
-            return [new.index(old[number])]
-        return [*renumbered(parts[0]), *renumbered(parts[1])]
-
-    def encode(sentence: str) -> list[int]:
-        return [part for number in encoder.encode(sentence) for part in renumbered(number)]
-
-    return TextEncoder(encoder.kind, new, encode, encoder.files)
+    return encoder.with_dictionary(new)
 
 
 def add_min_count(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +147,44 @@ def copy_bpe(encoder: TextEncoder, folder: Path) -> None:
         if name != "dict.txt":
             folder.mkdir(exist_ok=True)
             shutil.copyfile(path, folder / name)
+
+
+def _bpe_encoder(
+    bpe: gpt2_bpe_utils.Encoder, files: dict[str, Path], dictionary: Dictionary
+) -> TextEncoder:
+    # Of several merges with the same result the first is the one that BPE applies.
+    parts = {first + second: (first, second) for first, second in reversed(bpe.bpe_ranks)}
+
+    def known(symbol: str) -> list[int]:
+        number = dictionary.index(str(bpe.encoder[symbol]))
+        if number != dictionary.unk() or symbol not in parts:
+            return [number]
+        return [*known(parts[symbol][0]), *known(parts[symbol][1])]
+
+    # Looked up once here and not for every token: the two numberings differ, because
+    # fairseq orders its dictionary by frequency.
+    numbers = {own: known(symbol) for symbol, own in bpe.encoder.items()}
+
+    def encode(sentence: str) -> list[int]:
+        return [number for own in bpe.encode(sentence) for number in numbers[own]]
+
+    return TextEncoder(
+        "GPT-2 BPE",
+        dictionary,
+        encode,
+        files,
+        with_dictionary=partial(_bpe_encoder, bpe, files),
+        always_kept=frozenset(str(bpe.encoder[byte]) for byte in bpe.byte_encoder.values()),
+    )
+
+
+def _word_encoder(files: dict[str, Path], dictionary: Dictionary) -> TextEncoder:
+    def encode(sentence: str) -> list[int]:
+        return [dictionary.index(word) for word in tokenize_line(sentence)]
+
+    return TextEncoder(
+        "words", dictionary, encode, files, with_dictionary=partial(_word_encoder, files)
+    )
 
 
 def _any_bpe(given: dict[str, Optional[Path]]) -> bool:
