@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -25,8 +25,23 @@ TINY_ROBERTA = [
     *["--encoder-ffn-embed-dim", "32", "--encoder-attention-heads", "2"],
     *["--max-positions", "64"],
 ]
+# An encoder-decoder of that size.
+TINY_SEQ2SEQ = {
+    **dict.fromkeys(["encoder_layers", "encoder_attention_heads"], 2),
+    **dict.fromkeys(["encoder_embed_dim", "decoder_embed_dim"], 16),
+    **dict.fromkeys(["encoder_ffn_embed_dim", "decoder_ffn_embed_dim"], 32),
+    **dict.fromkeys(["max_source_positions", "max_target_positions"], 64),
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+}
+STILL = {"dropout": 0.0, "attention_dropout": 0.0}
+RANKS: dict[str, dict[str, Any]] = {
+    "legacy_ddp": {"ddp_backend": "legacy_ddp"},
+    "pytorch_ddp": {"ddp_backend": "pytorch_ddp", "find_unused_parameters": True},
+}
 
-_STALE_COPY = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
+# The last one is saved by sinusoidal positions: a dtype, with what stood in memory before.
+_UNUSED = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$|\._float_tensor$")
 _WORDS = [f"w{number:02d}" for number in range(40)]
 
 
@@ -80,6 +95,41 @@ def write_sentence_data(
     return folder
 
 
+def write_translation_data(
+    folder: Path,
+    rows: Union[int, Mapping[str, int]] = 64,
+    words: Sequence[str] = _WORDS,
+    seed: int = 1,
+) -> Path:
+    """Pairs in fairseq's binary form that a model can learn: word by word, always the same.
+
+    Args:
+        folder: where it goes; made if it is not there.
+        rows: pairs per split, or of the training split alone (``valid`` then has 24).
+        words: that sentences of 1 to 9 words are made of, one dictionary for both sides;
+            each is translated by the next one.
+        seed: of the sentences.
+
+    Returns:
+        ``folder``.
+    """
+    dictionary = _dictionary(words, [])
+    folder.mkdir(parents=True, exist_ok=True)
+    for side in ("source", "target"):
+        dictionary.save(str(folder / f"dict.{side}.txt"))
+
+    source = random.Random(seed)
+    translation = dict(zip(words, [*words[1:], words[0]], strict=True))
+    splits = {"train": rows, "valid": 24} if isinstance(rows, int) else rows
+    for split, count in splits.items():
+        sentences = [source.choices(words, k=source.randint(1, 9)) for _ in range(count)]
+        translated = [[translation[word] for word in sentence] for sentence in sentences]
+        prefix = f"{split}.source-target"
+        _write_binary(folder / f"{prefix}.source", dictionary, sentences)
+        _write_binary(folder / f"{prefix}.target", dictionary, translated)
+    return folder
+
+
 def _dictionary(symbols: Sequence[str], folders: list[Path]) -> Any:
     """A dictionary of ``symbols``, saved in each of the folders."""
     from fairseq.data import Dictionary
@@ -123,13 +173,43 @@ def train_flags(data: Path, save_dir: Path, **overrides: Any) -> list[str]:
         overrides: ``max_update=8`` for ``--max-update 8``; True is a flag without value,
             None or False takes a default away.
     """
-    values: dict[str, Any] = {
-        "user_dir": REPO / "rxf",
+    values = {
+        **_short_training(save_dir),
         "task": "sentence_prediction",
         "criterion": "sentence_prediction",
         "classification_head_name": HEAD,
         "init_token": 0,
         "separator_token": 2,
+        **_label_flags(data),
+        **overrides,
+    }
+    return [str(data), *TINY_ROBERTA, *_spelt_out(values)]
+
+
+def translation_flags(data: Path, save_dir: Path, **overrides: Any) -> list[str]:
+    """Flags of a short CPU training with fairseq's own criterion for generation.
+
+    Args:
+        data: of :func:`write_translation_data`.
+        save_dir: for checkpoints.
+        overrides: as for :func:`train_flags`; ``arch`` is a transformer, or BART or mBART
+            with ``bart_base`` and ``mbart_base``, in the same tiny size.
+    """
+    values = {
+        **_short_training(save_dir),
+        "task": "translation",
+        "arch": "transformer",
+        **TINY_SEQ2SEQ,
+        "criterion": "label_smoothed_cross_entropy",
+        "label_smoothing": 0.1,
+        **overrides,
+    }
+    return [str(data), *_spelt_out(values)]
+
+
+def _short_training(save_dir: Path) -> dict[str, Any]:
+    return {
+        "user_dir": REPO / "rxf",
         "batch_size": 8,
         "required_batch_size_multiple": 1,
         "num_workers": 0,
@@ -143,10 +223,11 @@ def train_flags(data: Path, save_dir: Path, **overrides: Any) -> list[str]:
         "cpu": True,
         "log_format": "json",
         "log_interval": 1,
-        **_label_flags(data),
     }
-    values.update(overrides)
-    flags = [str(data), *TINY_ROBERTA]
+
+
+def _spelt_out(values: Mapping[str, Any]) -> list[str]:
+    flags = []
     for name, value in values.items():
         if value is None or value is False:
             continue
@@ -338,6 +419,27 @@ def _forked(words: list[str], env: Mapping[str, str], cwd: Path, out: Path, err:
     os._exit(status)
 
 
+def two_ranks_and_one(
+    flags: Callable[..., list[str]], data: Path, folder: Path, **settings: Any
+) -> list["subprocess.CompletedProcess[str]"]:
+    """Two processes, and one that accumulates two batches: the same rows per update.
+
+    Args:
+        flags: :func:`train_flags` or :func:`translation_flags`.
+        data: what they take.
+        folder: the checkpoints come into ``one`` and ``two`` below it.
+        settings: what these flags are to say, those of :data:`RANKS` among them.
+
+    Returns:
+        The run of one process and the run of two.
+    """
+    settings = {"batch_size": 4, "max_update": 4, "disable_validation": None, **STILL, **settings}
+    alone = {k: v for k, v in settings.items() if k not in RANKS["pytorch_ddp"]}
+    one = fork_fairseq_train(*flags(data, folder / "one", update_freq=2, **alone))
+    together = flags(data, folder / "two", distributed_backend="gloo", **settings)
+    return [one, run_fairseq_train(*together, nproc=2)]
+
+
 def _check(done: "subprocess.CompletedProcess[str]", command: str) -> None:
     if done.returncode != 0:
         raise AssertionError(
@@ -383,6 +485,28 @@ def load_model_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(checkpoint)["model"]
 
 
+def trained_weights(save_dir: Path, name: str = "checkpoint_last.pt") -> dict[str, torch.Tensor]:
+    """What a training came to: :func:`used_parameters` of its checkpoint."""
+    return used_parameters(load_model_state(save_dir / name))
+
+
+def assert_bit_equal(got: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    assert got.keys() == wanted.keys()
+    differing = [name for name in wanted if not torch.equal(got[name], wanted[name])]
+    assert not differing
+
+
+def assert_close(
+    got: Mapping[str, torch.Tensor],
+    wanted: Mapping[str, torch.Tensor],
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> None:
+    assert got.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(got[name], tensor, rtol=rtol, atol=atol, msg=name)
+
+
 def used_parameters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """``state`` without the copies of q/k/v/fc that no forward reads (see stale_copies.py)."""
-    return {key: value for key, value in state.items() if not _STALE_COPY.search(key)}
+    """``state`` without what no forward reads, mostly copies of q/k/v/fc (stale_copies.py)."""
+    return {key: value for key, value in state.items() if not _UNUSED.search(key)}

@@ -9,36 +9,22 @@ import torch
 
 from tests.support import (
     HEAD,
+    RANKS,
     REPO,
+    STILL,
+    assert_bit_equal,
+    assert_close,
     fork_fairseq_train,
-    load_model_state,
     run_fairseq_train,
     train_flags,
     train_log,
-    used_parameters,
+    trained_weights,
+    two_ranks_and_one,
     write_sentence_data,
 )
 
 R3F = {"criterion": "sentence_prediction_r3f", "eps": 0.05, "r3f_lambda": 0.7}
 R4F = {**R3F, "spectral_norm_classification_head": True, "spectral_norm_scope": "head"}
-STILL = {"dropout": 0.0, "attention_dropout": 0.0}
-CPU_RANKS = {"distributed_backend": "gloo"}
-
-
-def weights(save_dir: Path, name: str = "checkpoint_last.pt") -> dict[str, torch.Tensor]:
-    return used_parameters(load_model_state(save_dir / name))
-
-
-def assert_bit_equal(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert got.keys() == wanted.keys()
-    differing = [name for name in wanted if not torch.equal(got[name], wanted[name])]
-    assert not differing
-
-
-def assert_close(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert got.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        torch.testing.assert_close(got[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("method", [R3F, R4F], ids=["r3f", "r4f"])
@@ -54,7 +40,7 @@ def test_resume_equals_an_uninterrupted_run(
             flags = train_flags(sentence_data, tmp_path / folder, max_update=stop, **settings)
             done = fork_fairseq_train(*flags)
     assert "Loaded checkpoint" in done.stdout + done.stderr
-    assert_bit_equal(weights(tmp_path / "resumed"), weights(tmp_path / "whole"))
+    assert_bit_equal(trained_weights(tmp_path / "resumed"), trained_weights(tmp_path / "whole"))
 
 
 def test_the_noise_changes_the_weights(
@@ -65,7 +51,7 @@ def test_the_noise_changes_the_weights(
         settings = {**R3F, **STILL, "finetune_from_model": pretrained, **changes}
         fork_fairseq_train(*train_flags(sentence_data, tmp_path / name, **settings))
     name = f"classification_heads.{HEAD}.dense.weight"
-    a, b, c = (weights(tmp_path / folder)[name] for folder in "abc")
+    a, b, c = (trained_weights(tmp_path / folder)[name] for folder in "abc")
     assert not torch.equal(a, b) and not torch.equal(a, c)
 
 
@@ -76,7 +62,7 @@ def test_lambda_0_trains_as_the_stock_criterion(
     fork_fairseq_train(*train_flags(sentence_data, tmp_path / "stock", **settings))
     ours = {**settings, "criterion": "sentence_prediction_r3f", "r3f_lambda": 0}
     fork_fairseq_train(*train_flags(sentence_data, tmp_path / "ours", **ours))
-    assert_bit_equal(weights(tmp_path / "ours"), weights(tmp_path / "stock"))
+    assert_bit_equal(trained_weights(tmp_path / "ours"), trained_weights(tmp_path / "stock"))
 
 
 @pytest.mark.parametrize(
@@ -105,26 +91,14 @@ def test_half_precision_stays_finite(
     for entry in updates:
         assert math.isfinite(entry["loss"]) and entry["symm_kl"] > 0
         assert 0 < entry["noise_share"] <= 1
-    assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
+    assert all(tensor.isfinite().all() for tensor in trained_weights(tmp_path).values())
 
 
-RANKS = {
-    "legacy_ddp": {"ddp_backend": "legacy_ddp"},
-    "pytorch_ddp": {"ddp_backend": "pytorch_ddp", "find_unused_parameters": True},
-}
-
-
-def two_ranks_and_one(data: Path, tmp_path: Path, **settings: Any) -> list[dict[str, Any]]:
-    """Two processes, and one that accumulates two batches: the same rows per update."""
-    settings = {"batch_size": 4, "max_update": 4, "disable_validation": None, **STILL, **settings}
-    alone = {k: v for k, v in settings.items() if k not in RANKS["pytorch_ddp"]}
-    one = fork_fairseq_train(*train_flags(data, tmp_path / "one", update_freq=2, **alone))
-    flags = train_flags(data, tmp_path / "two", **CPU_RANKS, **settings)
-    two = run_fairseq_train(*flags, nproc=2)
-    return [
-        next(e for e in train_log(done.stdout + done.stderr) if e["tag"] == "valid")
-        for done in (one, two)
-    ]
+def reports_of_two_ranks_and_one(data: Path, tmp_path: Path, **settings: Any) -> list[Any]:
+    """What the validation of two processes and of one logs."""
+    runs = two_ranks_and_one(train_flags, data, tmp_path, **settings)
+    logs = [train_log(done.stdout + done.stderr) for done in runs]
+    return [next(entry for entry in log if entry["tag"] == "valid") for log in logs]
 
 
 @pytest.mark.parametrize(
@@ -142,8 +116,8 @@ def test_two_processes_equal_one(tmp_path: Path, backend: str, passes: str) -> N
     data = write_sentence_data(tmp_path / "data", rows={"train": 64, "valid": 23})
     reports = {"report_mcc": True, "report_acc_and_f1": True}
     settings = {**R4F, **reports, "eps": 0.0, "r3f_passes": passes, **RANKS[backend]}
-    one, two = two_ranks_and_one(data, tmp_path, **settings)
-    assert_close(weights(tmp_path / "two"), weights(tmp_path / "one"))
+    one, two = reports_of_two_ranks_and_one(data, tmp_path, **settings)
+    assert_close(trained_weights(tmp_path / "two"), trained_weights(tmp_path / "one"))
     for key in ("valid_accuracy", "valid_mcc", "valid_f1", "valid_acc_and_f1"):
         assert two[key] == pytest.approx(one[key])
 
@@ -153,7 +127,7 @@ def test_two_processes_report_the_correlations_of_one(tmp_path: Path) -> None:
     rows = {"train": 64, "valid": 23}
     data = write_sentence_data(tmp_path / "data", rows=rows, regression=True)
     settings = {**R3F, "eps": 0.0, "report_pearson_and_spearman": True, **RANKS["legacy_ddp"]}
-    one, two = two_ranks_and_one(data, tmp_path, **settings)
+    one, two = reports_of_two_ranks_and_one(data, tmp_path, **settings)
     for key in ("valid_pearson", "valid_spearman", "valid_pearson_and_spearman"):
         assert two[key] == pytest.approx(one[key], abs=0.1)
 
