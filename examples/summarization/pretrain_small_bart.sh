@@ -39,6 +39,6 @@ stage train "$run/checkpoints/checkpoint_best.pt" \
   --weight-decay 0.01 --clip-norm 1.0 \
   --lr-scheduler polynomial_decay --lr 1e-03 --warmup-updates 60 \
   --max-update 600 --total-num-update 600 --max-tokens 2048 --required-batch-size-multiple 1 \
-  --validate-interval-updates 200 --save-interval-updates 200 --keep-interval-updates 1 \
+  --validate-interval-updates 300 --save-interval-updates 300 --keep-interval-updates 1 \
   --no-epoch-checkpoints --num-workers 0 --seed 1 ${more[@]+"${more[@]}"}
 stage publish "$run/model.pt" cp "$run/checkpoints/checkpoint_best.pt" "$run/model.pt"
