@@ -1,12 +1,15 @@
 """R3F for generation through fairseq-train: what trains, resumes, adds up, and what is refused."""
 
 import contextlib
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq.data import Dictionary, indexed_dataset
 
+from rxf import cli
 from tests.support import (
     RANKS,
     REPO,
@@ -180,6 +183,31 @@ def test_half_precision_learns_and_logs_what_is_left_of_the_noise(
         assert 0 < entry["noise_share"] <= 1
     assert mean(updates[-8:], "nll_loss") < mean(updates[:8], "nll_loss") - 0.2
     assert all(tensor.isfinite().all() for tensor in trained_weights(tmp_path).values())
+
+
+@pytest.mark.slow
+def test_what_it_learns_can_be_generated(tmp_path: Path) -> None:
+    """From fairseq-train through ``rxf generate`` to a BLEU that takes a learned model."""
+    rows = {"train": 2000, "valid": 24, "test": 60}
+    data = write_translation_data(tmp_path / "data", rows, [f"w{number}" for number in range(12)])
+    settings: dict[str, Any] = dict.fromkeys(["encoder_embed_dim", "decoder_embed_dim"], 32)
+    settings |= {"eps": 0.01, "lr": 5e-3, "batch_size": 64, "max_update": 250, **STILL}
+    updates, _ = trained(data, tmp_path, **settings)
+    assert updates[-1]["symm_kl"] > 0
+
+    dictionary = Dictionary.load(str(data / "dict.target.txt"))
+    targets = indexed_dataset.make_dataset(str(data / "test.source-target.target"), "mmap")
+    lines = [dictionary.string(targets[row]) for row in range(rows["test"])]
+    reference, out = tmp_path / "reference.txt", tmp_path / "out"
+    reference.write_text("".join(line + "\n" for line in lines))
+    model = tmp_path / "checkpoint_last.pt"
+    rxf("generate", model, data, out, "--beam", 2, "--cpu", "--num-workers", 0)
+    rxf("bleu", reference, out / "hypotheses.txt", "--json", tmp_path / "bleu.json")
+    assert json.loads((tmp_path / "bleu.json").read_text())["scores"]["BLEU"]["score"] > 90
+
+
+def rxf(*words: object) -> None:
+    assert cli.main([*map(str, words)]) == 0
 
 
 # ---- the same rows in other portions ----
