@@ -11,8 +11,8 @@ small_arguments "$@"
 # Most of a subject stands in the first lines: cut at 256 tokens, twice as fast.
 prepare_flags+=(--max-source-tokens 256)
 train_flags=(
-  "${small_flags[@]}" --max-tokens 4096
-  --lr 3e-04 --max-update 3000 --total-num-update 3000 --warmup-updates 200
+  "${small_flags[@]}" --max-tokens 2048
+  --lr 3e-04 --max-update 300 --total-num-update 300 --warmup-updates 30
 )
 generate_flags=(--beam 4 --lenpen 1.0 --max-len-b 30 --min-len 1 --no-repeat-ngram-size 3)
 recipe

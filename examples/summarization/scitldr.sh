@@ -13,8 +13,8 @@ small_arguments "$@"
 [[ ! -f $raw/test.refs.jsonl ]] || reference=$raw/test.refs.jsonl
 
 train_flags=(
-  "${small_flags[@]}" --max-tokens 4096
-  --lr 3e-04 --max-update 600 --total-num-update 600 --warmup-updates 60
+  "${small_flags[@]}" --max-tokens 2048
+  --lr 3e-04 --max-update 300 --total-num-update 300 --warmup-updates 30
 )
 generate_flags=(--beam 4 --lenpen 1.0 --max-len-b 60 --min-len 10 --no-repeat-ngram-size 3)
 recipe
