@@ -323,9 +323,11 @@ def test_accumulation_equals_one_batch(
 def test_other_output_layers_learn(
     data: Path, tmp_path: Path, changes: dict[str, Any], slow_loss: bool
 ) -> None:
-    updates, output = trained(data, tmp_path, max_update=24, lr=5e-3, **changes)
+    settings = {"max_update": 24, "lr": 5e-3, "disable_validation": None}
+    updates, output = trained(data, tmp_path, **settings, **changes)
     assert mean(updates[-8:], "nll_loss") < mean(updates[:8], "nll_loss") - 0.2
     assert all(entry["symm_kl"] > 0 for entry in updates)
+    assert "valid_nll_loss" in output
     assert output.count(WHY_SLOW) == slow_loss
 
 
