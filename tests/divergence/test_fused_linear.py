@@ -143,6 +143,16 @@ def test_padding_that_is_kept_adds_divergence_alone() -> None:
     compare(given, targets, keep=prefix, label_smoothing=0.1)
 
 
+def test_padding_is_never_a_correct_prediction() -> None:
+    given, targets = inputs()
+    with torch.no_grad():
+        given["weight"].zero_()[PAD] = 1.0
+        given["clean"].abs_()
+    everything = torch.ones_like(targets, dtype=torch.bool)
+    result, _ = run(fused_linear_ce_kl, given, targets, keep=everything)
+    assert (targets == PAD).any() and int(result.correct) == 0
+
+
 def test_non_contiguous_features_and_weight() -> None:
     given, targets = inputs(rows=5, length=4)
     # As a decoder hands them out: T x B x d, transposed.

@@ -390,13 +390,18 @@ def test_adaptive_softmax_falls_back_to_the_equation(
     ]
 
 
-@pytest.mark.parametrize("kind", ["hook", "bias", "subclass", "parametrised", "own output_layer"])
+KINDS = ["hook before", "hook behind", "bias", "subclass", "parametrised", "own output_layer"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_output_layers_that_are_more_than_a_projection_are_noticed(kind: str) -> None:
     model, sample = build("transformer").train(), sample_of()
     decoder = model.decoder
     layer = decoder.output_projection
-    if kind == "hook":
+    if kind == "hook before":
         layer.register_forward_pre_hook(lambda module, given: (given[0] * 2,))
+    elif kind == "hook behind":
+        layer.register_forward_hook(lambda module, given, logits: logits * 2)
     elif kind == "bias":
         layer.bias = torch.nn.Parameter(torch.randn(layer.out_features))
     elif kind == "parametrised":
