@@ -13,6 +13,7 @@ REQUIREMENTS = [
     "rouge-score>=0.1.2",
     "sacrebleu>=2.4",
     "scipy>=1.11",
+    "sentencepiece>=0.2",
     "torch>=2.5",
     "tqdm>=4.60",
 ]
