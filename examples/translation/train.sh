@@ -3,7 +3,7 @@
 #   [VOCABULARY=8000] examples/translation/train.sh [--dry-run] TEXT WORK SOURCE TARGET [FLAGS]
 # TEXT holds train, valid and test as plain text, a sentence a line: train.de, train.en, ...
 # for SOURCE de and TARGET en.  FLAGS go to fairseq-train last and so overrule what stands
-# below: --r3f-lambda 0 is plain training.  Needs sentencepiece (pip install sentencepiece).
+# below: --r3f-lambda 0 is plain training.
 # Model and optimizer are those of fairseq's IWSLT'14 example, without its tokenizer; those of
 # R3F are ours, and nothing here has been measured on real data.
 set -euo pipefail
@@ -22,8 +22,6 @@ for split in train valid test; do
   need_file TEXT "$text/$split.$from"
   need_file TEXT "$text/$split.$to"
 done
-[[ $dry_run == yes ]] || python -c "import sentencepiece" 2>/dev/null ||
-  fail "needs the package sentencepiece: pip install sentencepiece"
 
 stage pieces "$pieces/dict.txt" \
   python "$here/pieces.py" "$text" "$pieces" "$from" "$to" --vocabulary "${VOCABULARY:-8000}"

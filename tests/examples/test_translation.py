@@ -1,6 +1,5 @@
 """The translation recipe: every printed flag is one that its command knows, and it runs."""
 
-import importlib.util
 import json
 import random
 from pathlib import Path
@@ -17,9 +16,6 @@ from tests.examples.test_summarization import (
 )
 
 TRAIN = "../translation/train"
-NEEDS_PIECES = pytest.mark.skipif(
-    importlib.util.find_spec("sentencepiece") is None, reason="sentencepiece is not installed"
-)
 
 
 def write_text(folder: Path) -> Path:
@@ -61,7 +57,6 @@ def test_one_line_where_input_is_missing(tmp_path: Path) -> None:
     assert message == f"train.sh: error: TEXT: there is no file {tmp_path}/train.de"
 
 
-@NEEDS_PIECES
 def test_sides_of_different_length(tmp_path: Path) -> None:
     text = write_text(tmp_path / "text")
     with (text / "valid.yy").open("a") as file:
@@ -70,7 +65,6 @@ def test_sides_of_different_length(tmp_path: Path) -> None:
     assert message == f"pieces.py: error: {text}/valid: 20 lines of xx and 21 of yy"
 
 
-@NEEDS_PIECES
 @pytest.mark.slow
 def test_from_text_to_bleu(tmp_path: Path) -> None:
     text, work = write_text(tmp_path / "text"), tmp_path / "new" / "work"

@@ -20,7 +20,7 @@ from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 from rxf import cli
 from rxf.errors import UserError
 from rxf.lab.generate.search import Detokenizer
-from tests.lab.translation_data import WORDS, train, write_side, write_translation_data
+from tests.lab.translation_data import WORDS, train, write_side, write_splits
 from tests.support import REPO, fork_fairseq_train, load_checkpoint, run_fairseq_train
 
 SEARCH = ["--beam", "3", "--max-len-b", "14", "--min-len", "5", "--batch-size", "4"]
@@ -31,7 +31,7 @@ ROWS = 13
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For reading only."""
-    return write_translation_data(tmp_path_factory.mktemp("data") / "words", ROWS)
+    return write_splits(tmp_path_factory.mktemp("data") / "words", ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def write_bpe(folder: Path) -> None:
 
 def test_bpe_files_in_data_are_the_default(tmp_path: Path) -> None:
     letters = [str(byte) for byte in b"abcdefgh \n"]
-    folder = write_translation_data(tmp_path / "data", ROWS, letters)
+    folder = write_splits(tmp_path / "data", ROWS, letters)
     path = train(folder, tmp_path / "model")
     generate(path, folder, tmp_path / "numbers", *QUICK)
     write_bpe(folder / "bpe")
@@ -262,7 +262,7 @@ def test_bpe_of_other_data(model: Path, data: Path, tmp_path: Path) -> None:
 
 
 def test_remove_bpe(tmp_path: Path) -> None:
-    folder = write_translation_data(tmp_path / "data", ROWS, [f"a{n}@@" for n in range(9)] + ["b"])
+    folder = write_splits(tmp_path / "data", ROWS, [f"a{n}@@" for n in range(9)] + ["b"])
     path = train(folder, tmp_path / "model")
     generate(path, folder, tmp_path / "raw", *QUICK)
     generate(path, folder, tmp_path / "joined", *QUICK, "--remove-bpe")
@@ -401,7 +401,7 @@ def _with_rows(checkpoint: Path, path: Path, more: int) -> Path:
 
 
 def test_dictionary_of_another_training(model: Path, data: Path, tmp_path: Path) -> None:
-    other = write_translation_data(tmp_path / "other", ROWS, WORDS[:-3])
+    other = write_splits(tmp_path / "other", ROWS, WORDS[:-3])
     message = error_of(model, other, tmp_path / "out", *QUICK)
     assert f"{other}/dict.source.txt makes 21 types and the encoder of {model} has 24" in message
     assert "another dictionary" in message
@@ -422,7 +422,7 @@ def test_mask_row_of_bart(
     assert lines_of(tmp_path / "raw") == lines_of(tmp_path / "tuned")
     two = _with_rows(bart, tmp_path / "two.pt", more=2)
     assert "makes 24 types" in error_of(two, data, tmp_path / "out", *QUICK)
-    masked = write_translation_data(tmp_path / "masked", ROWS, [*WORDS, "<mask>"])
+    masked = write_splits(tmp_path / "masked", ROWS, [*WORDS, "<mask>"])
     message = error_of(bart, masked, tmp_path / "out", *QUICK)
     assert "makes 25 types" in message and "fine-tuned without <mask>" in message
 

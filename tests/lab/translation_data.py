@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary, indexed_dataset
+from fairseq.data import indexed_dataset
 
-from tests.support import REPO, fork_fairseq_train
+from tests.support import REPO, fork_fairseq_train, write_translation_data
 
+SPLITS = ("train", "valid", "test")
 WORDS = [f"w{number:02d}" for number in range(20)]
 TINY = [
     *["--encoder-layers", "1", "--decoder-layers", "1", "--encoder-embed-dim", "16"],
@@ -18,24 +19,9 @@ TINY = [
 ]
 
 
-def write_translation_data(
-    folder: Path, rows: int = 13, words: list[str] = WORDS, seed: int = 1
-) -> Path:
-    """``rows`` pairs each for train, valid and test, of very different lengths.
-
-    Returns:
-        ``folder``.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    dictionary = Dictionary()
-    for word in words:
-        dictionary.add_symbol(word)
-    source = random.Random(seed)
-    for side in ("source", "target"):
-        dictionary.save(str(folder / f"dict.{side}.txt"))
-        for split in ("train", "valid", "test"):
-            write_side(folder, split, side, dictionary, [source.randint(1, 9) for _ in range(rows)])
-    return folder
+def write_splits(folder: Path, rows: int = 13, words: list[str] = WORDS) -> Path:
+    """``rows`` pairs each for train, valid and test; returns ``folder``."""
+    return write_translation_data(folder, dict.fromkeys(SPLITS, rows), words)
 
 
 def write_side(
@@ -56,7 +42,7 @@ def train(data: Path, folder: Path, *more: str, arch: str = "transformer") -> Pa
     criterion = [] if "--criterion" in more else ["--criterion", "label_smoothed_cross_entropy"]
     fork_fairseq_train(
         *[data, "--user-dir", REPO / "rxf", "--task", "translation", "--arch", arch, *TINY],
-        *["--optimizer", "adam", "--lr", "0.01", "--max-update", "4", "--batch-size", "4"],
+        *["--optimizer", "adam", "--lr", "0.01", "--max-update", "16", "--batch-size", "4"],
         *["--num-workers", "0", "--cpu", "--save-dir", folder, "--no-epoch-checkpoints"],
         *["--disable-validation", "--max-source-positions", "12", "--max-target-positions", "16"],
         *[*criterion, *more],
