@@ -42,7 +42,7 @@ def train(data: Path, folder: Path, *more: str, arch: str = "transformer") -> Pa
     criterion = [] if "--criterion" in more else ["--criterion", "label_smoothed_cross_entropy"]
     fork_fairseq_train(
         *[data, "--user-dir", REPO / "rxf", "--task", "translation", "--arch", arch, *TINY],
-        *["--optimizer", "adam", "--lr", "0.01", "--max-update", "16", "--batch-size", "4"],
+        *["--optimizer", "adam", "--lr", "0.01", "--max-update", "48", "--batch-size", "4"],
         *["--num-workers", "0", "--cpu", "--save-dir", folder, "--no-epoch-checkpoints"],
         *["--disable-validation", "--max-source-positions", "12", "--max-target-positions", "16"],
         *[*criterion, *more],
