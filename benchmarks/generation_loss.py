@@ -56,7 +56,17 @@ def fused(clean: Any, noised: Any, weight: Any, targets: Any) -> torch.Tensor:
     ).loss
 
 
-PEERS = {"fairseq plain": stock, "fairseq R3F": released, "rxf R3F": fused}
+def fused_by_mkl(clean: Any, noised: Any, weight: Any, targets: Any) -> torch.Tensor:
+    with torch.backends.mkldnn.flags(enabled=False):
+        return fused(clean, noised, weight, targets)
+
+
+PEERS = {
+    "fairseq plain": stock,
+    "fairseq R3F": released,
+    "rxf R3F": fused,
+    "rxf R3F without oneDNN": fused_by_mkl,
+}
 
 
 def step(loss: Any, args: argparse.Namespace) -> Callable[[], None]:

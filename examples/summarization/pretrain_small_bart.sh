@@ -30,15 +30,15 @@ noise=(
 
 need_folder TEXT "$raw"
 stage prepare "$data/prepare.json" rxf prepare text "$raw" "$data" \
-  --row-tokens 254 --min-count "${MIN_COUNT:-20}" ${BPE:+--bpe-dir "$BPE"}
+  --row-tokens 254 --min-count "${MIN_COUNT:-200}" ${BPE:+--bpe-dir "$BPE"}
 stage train "$run/checkpoints/checkpoint_best.pt" \
   fairseq-train "$data" --user-dir "$here/bart_denoising" --save-dir "$run/checkpoints" \
   --task bart_denoising --sample-break-mode eos --tokens-per-sample 256 "${noise[@]}" \
-  "${small_bart[@]}" --criterion cross_entropy --dropout 0.1 --attention-dropout 0.1 \
+  "${small_bart[@]}" --criterion cross_entropy --dropout 0.0 --attention-dropout 0.0 \
   --optimizer adam --adam-betas "(0.9, 0.98)" --adam-eps 1e-06 \
   --weight-decay 0.01 --clip-norm 1.0 \
-  --lr-scheduler polynomial_decay --lr 1e-03 --warmup-updates 60 \
-  --max-update 600 --total-num-update 600 --max-tokens 2048 --required-batch-size-multiple 1 \
-  --validate-interval-updates 300 --save-interval-updates 300 --keep-interval-updates 1 \
+  --lr-scheduler polynomial_decay --lr 2e-03 --warmup-updates 300 \
+  --max-update 2500 --total-num-update 2500 --max-tokens 4096 --required-batch-size-multiple 1 \
+  --validate-interval-updates 1250 --save-interval-updates 1250 --keep-interval-updates 1 \
   --no-epoch-checkpoints --num-workers 0 --seed 1 ${more[@]+"${more[@]}"}
 stage publish "$run/model.pt" cp "$run/checkpoints/checkpoint_best.pt" "$run/model.pt"

@@ -1,8 +1,8 @@
-# Sourced by the recipes for a laptop: a BART of 2+2 layers, 256 wide.  All settings are ours.
+# Sourced by the recipes for a laptop: a BART of 2+2 layers, 128 wide.  All settings are ours.
 
 small_bart=(
   --arch bart_base --encoder-layers 2 --decoder-layers 2
-  --encoder-embed-dim 256 --encoder-ffn-embed-dim 1024
+  --encoder-embed-dim 128 --encoder-ffn-embed-dim 512
   --encoder-attention-heads 4 --decoder-attention-heads 4
   --max-source-positions 1024 --max-target-positions 1024
   --layernorm-embedding --share-all-embeddings --share-decoder-input-output-embed

@@ -51,7 +51,7 @@ class FusedLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class _Settings:
-    """The numbers of one call; ``gradients``: which of clean, noised and weight want one."""
+    """The numbers of one call; ``dtype`` is that of the matrix products."""
 
     label_smoothing: float
     kl_weight: float
@@ -101,13 +101,15 @@ def fused_linear_ce_kl(
         chunk_size: positions at a time; chosen by the size of the vocabulary if None.
 
     Raises:
-        ValueError: shapes or dtypes that do not belong together.
+        ValueError: shapes that do not belong together, or a chunk of no position.
 
     Source: Aghajanyan et al. 2020 (arXiv 2008.03156), equations (3) and (4), with the
     label-smoothed loss of generation.  Under autocast the products run in its dtype; sums
     over the vocabulary are taken in float32 everywhere.
     """
     _check(clean, noised, weight, targets, keep)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size {chunk_size}: must be 1 or more")
     kept = targets.ne(ignore_index) if keep is None else keep
     rows = kept.reshape(-1).nonzero().squeeze(1)
     settings = _Settings(

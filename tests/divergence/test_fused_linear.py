@@ -308,6 +308,7 @@ def test_products_by_either_library(onednn: bool) -> None:
         ({"noised": torch.zeros(3, 4, 8)}, "same positions"),
         ({"weight": torch.zeros(37, 9)}, r"\(V, 8\)"),
         ({"keep": torch.ones(3, 5)}, "keep must be bool"),
+        ({"chunk_size": 0}, "chunk_size 0"),
     ],
 )
 def test_what_does_not_belong_together(change: dict[str, Any], message: str) -> None:
