@@ -32,8 +32,8 @@ need_folder TEXT "$raw"
 stage prepare "$data/prepare.json" rxf prepare text "$raw" "$data" \
   --row-tokens 254 --min-count "${MIN_COUNT:-200}" ${BPE:+--bpe-dir "$BPE"}
 stage train "$run/checkpoints/checkpoint_best.pt" \
-  fairseq-train "$data" --user-dir "$here/bart_denoising" --save-dir "$run/checkpoints" \
-  --task bart_denoising --sample-break-mode eos --tokens-per-sample 256 "${noise[@]}" \
+  fairseq-train "$data" --user-dir rxf --save-dir "$run/checkpoints" \
+  --task denoising --sample-break-mode eos --tokens-per-sample 256 "${noise[@]}" \
   "${small_bart[@]}" --criterion cross_entropy --dropout 0.0 --attention-dropout 0.0 \
   --optimizer adam --adam-betas "(0.9, 0.98)" --adam-eps 1e-06 \
   --weight-decay 0.01 --clip-norm 1.0 \

@@ -31,6 +31,7 @@ MODULES: list[str] = [
     "fp16_overflow_cpu",
     "cpu_distributed",
     "ngram_blocking",
+    "denoising_flags",
 ]
 
 

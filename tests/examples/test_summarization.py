@@ -149,7 +149,7 @@ def test_flags_of_the_small_recipes(
     assert args.encoder_json == (Path("pre/data/bpe/encoder.json") if pretrained else None)
     train = parsed_training(training)
     assert (train.encoder_layers, train.decoder_layers) == (2, 2)
-    assert train.encoder_embed_dim == train.decoder_embed_dim == 256
+    assert train.encoder_embed_dim == train.decoder_embed_dim == 128
     assert (train.seed, train.save_dir) == (3, f"work/{method}-3/checkpoints")
     assert train.criterion == "label_smoothed_cross_entropy" + "_r3f" * (method == "r3f")
     assert train.finetune_from_model == ("pre/model.pt" if pretrained else None)
@@ -297,7 +297,7 @@ def write_text(folder: Path) -> Path:
 def test_flags_of_the_pretraining(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     prepare, training, publish = printed("pretrain_small_bart", "text", "out", env={})
     args = parsed_rxf(prepare, monkeypatch)
-    assert (args.dir, args.out, args.min_count) == (Path("text"), Path("out/data"), 20)
+    assert (args.dir, args.out, args.min_count) == (Path("text"), Path("out/data"), 200)
     train = parsed_training(training)
     # A row with <s> and </s> fits what the model is trained on.
     assert train.tokens_per_sample == args.row_tokens + 2 <= train.max_source_positions
