@@ -14,7 +14,7 @@ small_arguments "$@"
 
 train_flags=(
   "${small_flags[@]}" --max-tokens 2048
-  --lr 5e-04 --max-update 400 --total-num-update 400 --warmup-updates 40
+  --lr 5e-04 --max-update 600 --total-num-update 600 --warmup-updates 60
 )
 generate_flags=(--beam 4 --lenpen 1.0 --max-len-b 60 --min-len 10 --no-repeat-ngram-size 3)
 recipe
