@@ -10,8 +10,8 @@ def times_transposed(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b.T`` of shape (N, M), for a of (N, K) and b of (M, K), in their dtype.
 
     On CPUs torch sends float32 products to MKL, which keeps its best code for one maker's
-    processors: on an AMD EPYC oneDNN, which torch has as well, took half the time for these
-    shapes (``benchmarks/generation_loss.py``).  ``torch.backends.mkldnn.flags(False)``
+    processors: on an AMD EPYC oneDNN, which torch has as well, makes the generation loss 1.4
+    times as fast (``benchmarks/RESULTS.md``).  ``torch.backends.mkldnn.flags(enabled=False)``
     switches it off.  No gradient flows through this.
     """
     if a.device.type == "cpu" and a.dtype is torch.float32 and _has_onednn():
