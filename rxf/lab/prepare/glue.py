@@ -19,7 +19,13 @@ from rxf.errors import UserError
 from rxf.lab.prepare import tokens
 from rxf.lab.prepare.binary import column_writer, label_dictionary, write_column
 from rxf.lab.prepare.glue_tasks import GLUE_TASKS, GlueTask, find_task, plain_name
-from rxf.lab.prepare.output_folder import checksum, finished_manifest, staged, versions
+from rxf.lab.prepare.output_folder import (
+    checksum,
+    dropped_notes,
+    finished_manifest,
+    staged,
+    versions,
+)
 from rxf.lab.prepare.tsv import Table, TsvRow, drop_limit_check, read_table
 
 __all__ = ["add_arguments", "prepare_task", "run", "task_folder"]
@@ -27,7 +33,6 @@ __all__ = ["add_arguments", "prepare_task", "run", "task_folder"]
 # Part of what decides whether OUT is up to date: raise it when the output changes.
 FORMAT = 1
 LONG = 512
-SHOWN_DROPS = 5
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,6 @@ def prepare_task(
     inputs = _inputs(task, sources, encoder)
     finished = finished_manifest(out, inputs, overwrite)
     if finished is not None:
-        print(f"{out} is already prepared from these files: nothing to do")
         return finished
     splits = {name: _read_split(task, name, path) for name, path in sources.items()}
     with staged(out) as (partial, manifest):
@@ -109,12 +113,7 @@ def _verdict(facts: dict[str, Any]) -> str:
 
 
 def _notes(name: str, facts: dict[str, Any]) -> Iterator[str]:
-    dropped = facts["dropped"]
-    if dropped:
-        yield f"dropped {len(dropped)} broken rows:"
-    yield from (f"  {reason}" for reason in dropped[:SHOWN_DROPS])
-    if len(dropped) > SHOWN_DROPS:
-        yield f"  and {len(dropped) - SHOWN_DROPS} more, all in prepare.json"
+    yield from dropped_notes(facts["dropped"], "broken rows")
     if facts["empty_kept"]:
         yield f"{facts['empty_kept']} rows with an empty sentence kept: a test set stays whole"
     if facts["unknown_tokens"]:

@@ -13,9 +13,10 @@ from typing import Any, Optional
 
 from rxf.errors import UserError
 
-__all__ = ["MANIFEST", "checksum", "finished_manifest", "staged", "versions"]
+__all__ = ["MANIFEST", "checksum", "dropped_notes", "finished_manifest", "staged", "versions"]
 
 MANIFEST = "prepare.json"
+SHOWN_DROPS = 5
 
 
 def checksum(path: Path) -> str:
@@ -43,7 +44,8 @@ def finished_manifest(
 ) -> Optional[dict[str, Any]]:
     """The manifest of ``out`` if it was made from these ``inputs``, None if it is to be made.
 
-    Raises if ``out`` holds anything else that would be lost.
+    Says so where nothing is to be done.  Raises if ``out`` holds anything else that would
+    be lost.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -63,7 +65,17 @@ def finished_manifest(
             f"OUT {out} was prepared from other files ({', '.join(differing)}): "
             "give another OUT or --overwrite"
         )
+    print(f"{out} is already prepared from these files: nothing to do")
     return manifest
+
+
+def dropped_notes(reasons: list[str], kind: str) -> Iterator[str]:
+    """Lines for a person on the rows that were left out, and why; none if there are none."""
+    if reasons:
+        yield f"dropped {len(reasons)} {kind}:"
+    yield from (f"  {reason}" for reason in reasons[:SHOWN_DROPS])
+    if len(reasons) > SHOWN_DROPS:
+        yield f"  and {len(reasons) - SHOWN_DROPS} more, all in {MANIFEST}"
 
 
 @contextmanager

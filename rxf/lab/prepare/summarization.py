@@ -23,7 +23,13 @@ from rxf.errors import UserError
 from rxf.lab.prepare import tokens
 from rxf.lab.prepare.binary import column_writer
 from rxf.lab.prepare.lines import find_file, read_lines
-from rxf.lab.prepare.output_folder import checksum, finished_manifest, staged, versions
+from rxf.lab.prepare.output_folder import (
+    checksum,
+    dropped_notes,
+    finished_manifest,
+    staged,
+    versions,
+)
 
 __all__ = ["add_arguments", "prepare_summarization", "run"]
 
@@ -34,7 +40,6 @@ SPLITS = {"train": ("train",), "valid": ("valid", "dev", "val"), "test": ("test"
 SIDES = ("source", "target")
 # BART's positions, for the source by default and for the target always.
 POSITIONS = 1024
-SHOWN_DROPS = 5
 TRAIN_FLAGS = ["--task", "translation", "--source-lang", "source", "--target-lang", "target"]
 
 
@@ -143,7 +148,6 @@ def prepare_summarization(
     inputs = _inputs(files, encoder, settings)
     finished = finished_manifest(out, inputs, overwrite)
     if finished is not None:
-        print(f"{out} is already prepared from these files: nothing to do")
         return finished
     splits = [_check_split(name, *pair) for name, pair in files.items()]
     if settings.min_count:
@@ -172,12 +176,7 @@ def summary(manifest: dict[str, Any], out: Path) -> Iterator[str]:
 
 
 def _notes(facts: dict[str, Any], limit: int) -> Iterator[str]:
-    dropped = facts["dropped"]
-    if dropped:
-        yield f"dropped {len(dropped)} rows with an empty side:"
-    yield from (f"  {reason}" for reason in dropped[:SHOWN_DROPS])
-    if len(dropped) > SHOWN_DROPS:
-        yield f"  and {len(dropped) - SHOWN_DROPS} more, all in prepare.json"
+    yield from dropped_notes(facts["dropped"], "rows with an empty side")
     if facts["empty_kept"]:
         yield (
             f"{facts['empty_kept']} rows with an empty side kept, so that rows and references "

@@ -86,7 +86,6 @@ def prepare_text(
     }
     finished = finished_manifest(out, inputs, overwrite)
     if finished is not None:
-        print(f"{out} is already prepared from these files: nothing to do")
         return finished
     documents = {name: _count_documents(path) for name, path in files.items()}
     if min_count:
