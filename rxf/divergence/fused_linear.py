@@ -40,13 +40,14 @@ class FusedLoss(NamedTuple):
             with a gradient.
         nll: negative log-likelihood of the targets in the clean branch, in nats, summed.
         symm_kl: KL(P||Q) + KL(Q||P) in nats, summed.
-        correct: how many targets are the clean branch's most probable word.
+        correct: how many targets are the clean branch's most probable word; None where that
+            was not asked for.
     """
 
     loss: Tensor
     nll: Tensor
     symm_kl: Tensor
-    correct: Tensor
+    correct: Optional[Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _Settings:
     kl_weight: float
     ignore_index: int
     noised_gradient: bool
+    count_correct: bool
     chunk_size: Optional[int]
     dtype: torch.dtype
 
@@ -72,6 +74,7 @@ def fused_linear_ce_kl(
     kl_weight: float = 1.0,
     keep: Optional[Tensor] = None,
     noised_gradient: bool = True,
+    count_correct: bool = False,
     chunk_size: Optional[int] = None,
 ) -> FusedLoss:
     """Cross-entropy of the clean branch plus a symmetric KL between both branches.
@@ -98,6 +101,8 @@ def fused_linear_ce_kl(
             one of them is kept, it adds to the divergence alone.
         noised_gradient: False gives no gradient, to the projection neither, through the
             noised branch.
+        count_correct: also count correct predictions; on a CPU torch's argmax takes longer
+            than everything else that is done with a logit.
         chunk_size: positions at a time; chosen by the size of the vocabulary if None.
 
     Raises:
@@ -117,6 +122,7 @@ def fused_linear_ce_kl(
         kl_weight,
         ignore_index,
         noised_gradient,
+        count_correct,
         chunk_size,
         _product_dtype(clean),
     )
@@ -158,17 +164,18 @@ class _FusedLinearCeKl(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, clean: Tensor, noised: Tensor, weight: Tensor, targets: Tensor, s: _Settings
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Optional[Tensor], ...]:
         wanted = ctx.needs_input_grad[:3]
         with torch.autocast(clean.device.type, enabled=False):
             walk = _Walk(clean, noised, weight, targets, s, wanted)
             for start in range(0, clean.size(0), walk.chunk):
                 walk.do(start)
-        ctx.gradients = walk.gradients()
+        ctx.gradients = (walk.grad_clean, walk.grad_noised, walk.grad_weight)
+        ctx.scale = walk.scale
         ctx.given = (clean.dtype, noised.dtype, weight.dtype)
-        sums = walk.sums()
-        ctx.mark_non_differentiable(*sums[1:])
-        return sums
+        loss, *others = walk.sums()
+        ctx.mark_non_differentiable(*(each for each in others if each is not None))
+        return loss, *others
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Optional[Tensor], ...]:
@@ -176,9 +183,11 @@ class _FusedLinearCeKl(torch.autograd.Function):
             raise RuntimeError("fused_linear_ce_kl: its backward pass may be run once")
         # Let go of here: autograd may then keep the tensors as the parameters' gradients.
         gradients, ctx.gradients = ctx.gradients, None
-        as_it_is = grad_loss.device.type == "cpu" and grad_loss.item() == 1.0
+        factor = grad_loss / ctx.scale
+        # On a GPU the question would wait for the device.
+        as_it_is = factor.device.type == "cpu" and factor.item() == 1.0
         scaled = (
-            gradient if gradient is None or as_it_is else gradient.mul_(grad_loss)
+            gradient if gradient is None or as_it_is else gradient.mul_(factor)
             for gradient in gradients
         )
         given = (
@@ -229,7 +238,9 @@ class _Walk:
         self.grad_noised = buffer(wanted[1] and through_noised, count, width)
         self.grad_weight = buffer(wanted[2], vocabulary, width)
         self.rows = clean.new_zeros(3, count, dtype=exact)  # cross-entropy, nll, divergence
-        self.correct = torch.zeros(count, dtype=torch.bool, device=clean.device)
+        self.correct: Optional[Tensor] = None
+        if settings.count_correct:
+            self.correct = torch.zeros(count, dtype=torch.bool, device=clean.device)
 
     def do(self, start: int) -> None:
         """One chunk: logits, losses, and the gradients of features and projection."""
@@ -270,7 +281,8 @@ class _Walk:
         at_target = targets.masked_fill(ignored, 0).unsqueeze(1)
         log_p = torch.log_softmax(clean, dim=-1, dtype=self.exact)
         log_q = torch.log_softmax(noised, dim=-1, dtype=self.exact)
-        self.correct[rows] = (log_p.argmax(dim=-1) == targets) & ~ignored
+        if self.correct is not None:
+            self.correct[rows] = (log_p.argmax(dim=-1) == targets) & ~ignored
         self._cross_entropy(log_p, at_target, has_target, rows)
 
         working = clean.dtype is self.exact
@@ -317,13 +329,8 @@ class _Walk:
         elsewhere = e / (vocabulary - 1) if e else 0.0
         return 1.0 - e - elsewhere, elsewhere
 
-    def gradients(self) -> tuple[Optional[Tensor], ...]:
-        found = (self.grad_clean, self.grad_noised, self.grad_weight)
-        if self.scale == 1.0:
-            return found
-        return tuple(each if each is None else each.div_(self.scale) for each in found)
-
-    def sums(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def sums(self) -> tuple[Optional[Tensor], ...]:
+        """Loss, negative log-likelihood, divergence and, where asked for, correct predictions."""
         cross_entropy, nll, divergence = self.rows.sum(dim=1)
         loss = cross_entropy + self.settings.kl_weight * divergence
-        return loss, nll, divergence, self.correct.sum()
+        return loss, nll, divergence, None if self.correct is None else self.correct.sum()

@@ -58,7 +58,8 @@ def compare(
     **flags: Any,
 ) -> None:
     """Ours against the equation; the tolerance is relative to each tensor's largest value."""
-    result, got = run(fused_linear_ce_kl, given, targets, scale, chunk_size=chunk_size, **flags)
+    ours = {"chunk_size": chunk_size, "count_correct": True, **flags}
+    result, got = run(fused_linear_ce_kl, given, targets, scale, **ours)
     exact = {name: value.double() for name, value in given.items()}
     wanted_result, wanted = run(plain_linear_ce_kl, exact, targets, scale, **flags)
     for name in ("loss", "nll", "symm_kl", "correct"):
@@ -120,7 +121,8 @@ def test_all_padding_rows_and_no_position_at_all() -> None:
     given, targets = inputs(rows=4)
     targets[1:3] = PAD
     compare(given, targets, label_smoothing=0.1)
-    result, gradients = run(fused_linear_ce_kl, given, torch.full_like(targets, PAD))
+    nothing = torch.full_like(targets, PAD)
+    result, gradients = run(fused_linear_ce_kl, given, nothing, count_correct=True)
     assert [float(value) for value in result] == [0, 0, 0, 0]
     assert not any(gradient.any() for gradient in gradients.values())
 
@@ -149,7 +151,7 @@ def test_padding_is_never_a_correct_prediction() -> None:
         given["weight"].zero_()[PAD] = 1.0
         given["clean"].abs_()
     everything = torch.ones_like(targets, dtype=torch.bool)
-    result, _ = run(fused_linear_ce_kl, given, targets, keep=everything)
+    result, _ = run(fused_linear_ce_kl, given, targets, keep=everything, count_correct=True)
     assert (targets == PAD).any() and int(result.correct) == 0
 
 
@@ -233,6 +235,7 @@ def test_value_without_gradient() -> None:
         result = fused_linear_ce_kl(*given.values(), targets, ignore_index=PAD)
     wanted = plain_linear_ce_kl(*given.values(), targets, ignore_index=PAD)
     torch.testing.assert_close(result.loss, wanted.loss.detach(), rtol=1e-5, atol=1e-5)
+    assert result.correct is None  # not asked for
 
 
 def test_a_second_backward_pass_is_an_error() -> None:

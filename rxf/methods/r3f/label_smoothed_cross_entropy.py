@@ -101,6 +101,7 @@ class LabelSmoothedCrossEntropyR3FCriterion(LabelSmoothedCrossEntropyCriterion):
         self.reduction = str(cfg.r3f_reduction)
         # The noised branch keeps the embeddings' gradient here, as the released one does.
         self.branches = NoisedBranches(cfg, detach=False)
+        # An id, since a module kept here would become part of the criterion.
         self._checked: Optional[int] = None
         self._said_why_slow = False
 
@@ -170,6 +171,7 @@ class LabelSmoothedCrossEntropyR3FCriterion(LabelSmoothedCrossEntropyCriterion):
             kl_weight=kl_weight,
             keep=positions.keep,
             noised_gradient=self.branches.plan.noised_gradient,
+            count_correct=self.report_accuracy,
         )
         return loss, logged
 
@@ -194,13 +196,15 @@ class LabelSmoothedCrossEntropyR3FCriterion(LabelSmoothedCrossEntropyCriterion):
             log_p, targets, self.eps, ignore_index=self.padding_idx
         )
         divergence = symmetric_kl(log_p, log_q)
-        correct = (log_p.argmax(-1) == targets) & targets.ne(self.padding_idx)
         return FusedLoss(
             loss=cross_entropy + kl_weight * divergence,
             nll=nll.detach(),
             symm_kl=divergence.detach(),
-            correct=correct.sum(),
+            correct=self._correct(log_p, targets) if self.report_accuracy else None,
         ), logged
+
+    def _correct(self, log_p: Tensor, targets: Tensor) -> Tensor:
+        return ((log_p.argmax(-1) == targets) & targets.ne(self.padding_idx)).sum()
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
