@@ -118,7 +118,7 @@ def table(
         }
         cells = [
             name,
-            f"{figures[name]['seconds']:.3f}",
+            f"{figures[name]['seconds']:.3g}",
             f"{figures[name]['ratio']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         ]
         if memory:
