@@ -111,7 +111,8 @@ def main(argv: Any = None) -> None:
     seconds = harness.take_turns({n: step(p, args) for n, p in PEERS.items()}, args.rounds)
     text, figures = harness.table(seconds, memory)
     print(f"{args.positions} positions x {args.vocabulary}, width {args.width}\n\n{text}")
-    harness.save(args.json, " ".join(["python -m", module, *sizes]), figures)
+    command = ["python -m", module, *sizes, f"--rounds={args.rounds}"]
+    harness.save(args.json, " ".join(command), figures)
 
 
 if __name__ == "__main__":
