@@ -32,6 +32,7 @@ MODULES: list[str] = [
     "cpu_distributed",
     "ngram_blocking",
     "denoising_flags",
+    "amp_unscale",
 ]
 
 
