@@ -33,6 +33,7 @@ MODULES: list[str] = [
     "ngram_blocking",
     "denoising_flags",
     "amp_unscale",
+    "amp_resume",
 ]
 
 
