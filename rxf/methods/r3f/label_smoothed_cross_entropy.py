@@ -17,7 +17,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from rxf.divergence import FusedLoss, fused_linear_ce_kl, symmetric_kl
-from rxf.errors import UserError
+from rxf.errors import UserError, check_choice
 from rxf.forward import (
     decoder_features,
     decoder_outputs,
@@ -28,7 +28,7 @@ from rxf.forward import (
 )
 from rxf.forward.noise import NOISE_TYPES
 from rxf.methods.r3f.noised_branches import NoisedBranches, log_noise_share
-from rxf.methods.r3f.settings import R3FConfig, check_choice
+from rxf.methods.r3f.settings import R3FConfig
 
 __all__ = ["LabelSmoothedCrossEntropyR3FConfig", "LabelSmoothedCrossEntropyR3FCriterion"]
 

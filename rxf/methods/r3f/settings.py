@@ -1,16 +1,15 @@
 """The noise and pass flags that every R3F criterion has, and what they come to."""
 
 import logging
-import math
 from dataclasses import dataclass, field
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from rxf.errors import UserError
+from rxf.errors import check_choice, check_number
 from rxf.forward.branches import PASSES, BranchPlan
 from rxf.forward.noise import NOISE_TYPES
 
-__all__ = ["R3FConfig", "branch_plan", "check_choice", "check_settings"]
+__all__ = ["R3FConfig", "branch_plan", "check_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +61,10 @@ def check_settings(cfg: R3FConfig) -> None:
             unknown choice.
     """
     for flag, value in (("--eps", cfg.eps), ("--r3f-lambda", cfg.r3f_lambda)):
-        if not (math.isfinite(value) and value >= 0):
-            raise UserError(f"{flag} {value}: must be a finite number of 0 or more")
+        check_number(flag, value, value >= 0, "of 0 or more")
     check_choice("--noise-type", cfg.noise_type, NOISE_TYPES)
     check_choice("--r3f-passes", cfg.r3f_passes, PASSES)
     check_choice("--r3f-grad", cfg.r3f_grad, ("both", "clean"))
-
-
-def check_choice(flag: str, value: object, known: tuple[str, ...]) -> None:
-    """argparse checks the command line; this is for YAML."""
-    if str(value) not in known:
-        raise UserError(f"{flag} {value}: unknown; choose {' or '.join(known)}")
 
 
 def branch_plan(cfg: R3FConfig) -> BranchPlan:
