@@ -1,0 +1,1 @@
+"""Component-wise gradient norm clipping (Yang & Ma 2022): see README.md."""

@@ -1,0 +1,1 @@
+"""RecAdam (Chen et al. 2020): see README.md."""
