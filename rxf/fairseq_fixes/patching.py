@@ -65,24 +65,34 @@ def wrap_trainer_reading(edit: Callable[[Any, dict[str, Any]], None]) -> None:
     It runs on the ranks that read the file (rank 0 sends the result to the others),
     before fairseq uses any of it.
     """
-    from fairseq import checkpoint_utils
-    from fairseq.trainer import Trainer
+    if not _edits:
+        _listen_to_trainers()
+    _edits.append(edit)
 
-    waiting: list[Any] = []
+
+_edits: list[Callable[[Any, dict[str, Any]], None]] = []
+# The trainer that loads a checkpoint now.
+_loading: list[Any] = []
+
+
+def _listen_to_trainers() -> None:
+    from fairseq import checkpoint_utils, trainer
 
     def load(original: Callable, self: Any, *args: Any, **kwargs: Any) -> Any:
-        waiting.append(self)
+        _loading.append(self)
         try:
             return original(self, *args, **kwargs)
         finally:
-            waiting.clear()
+            _loading.pop()
 
-    def read(original: Callable, *args: Any, **kwargs: Any) -> Any:
-        state = original(*args, **kwargs)
-        # Later reads in the same load are of other files (an optimizer's, say).
-        if waiting and "model" in state:
-            edit(waiting.pop(), state)
+    def read(*args: Any, **kwargs: Any) -> Any:
+        state = checkpoint_utils.load_checkpoint_to_cpu(*args, **kwargs)
+        # Without a model it is another rank's error.
+        if "model" in state:
+            for edit in _edits:
+                edit(_loading[-1], state)
         return state
 
-    wrap(Trainer, "load_checkpoint", load)
-    wrap(checkpoint_utils, "load_checkpoint_to_cpu", read)
+    wrap(trainer.Trainer, "load_checkpoint", load)
+    # What others read meanwhile, from whatever file, is not the trainer's.
+    trainer.checkpoint_utils = StandIn(checkpoint_utils, load_checkpoint_to_cpu=read)
