@@ -145,13 +145,18 @@ class ComponentAdam(torch.optim.Optimizer):
         return "--l2sp-weight or --ewc-weight"
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's, with the count of updates, the settings and the anchor's reference."""
+        """torch's, with the count of updates, the settings and the anchor's reference.
+
+        Where the model is in half precision and the tensors here are its fp32 copies, with
+        these too: a run that goes on from the rounded weights is another run.
+        """
         state = super().state_dict()
         state[_KEY] = {
             "method": self.method,
             "updates": self.updates,
             "settings": settings_of(self.cfg),
             "anchor": self.anchor.reference if self.anchor else None,
+            "fp32_copies": [tensor.detach() for tensor in self.tensors] if self._copies() else None,
         }
         return state
 
@@ -177,8 +182,21 @@ class ComponentAdam(torch.optim.Optimizer):
                 "flags, or give --reset-optimizer"
             ) from None
         self.updates = kept["updates"]
+        self._restore_copies(kept["fp32_copies"])
         self._log_changes(kept["settings"])
         self._restore_anchor(kept["anchor"])
+
+    def _copies(self) -> bool:
+        """Whether the model has its own, rounded copies of what is optimised."""
+        entries = self.training.ledger.entries
+        return any(self.tensors[entry.tensor] is not entry.parameter for entry in entries)
+
+    def _restore_copies(self, saved: Optional[list[Tensor]]) -> None:
+        # Saved in another precision there are none: then the model's weights are exact.
+        if saved is not None and self._copies():
+            with torch.no_grad():
+                for tensor, exact in zip(self.tensors, saved, strict=True):
+                    tensor.copy_(exact)
 
     def _log_changes(self, before: dict[str, Any]) -> None:
         for flag, value in settings_of(self.cfg).items():
