@@ -11,13 +11,15 @@ An optimizer that wants to know more than that defines, on its torch optimizer:
 """
 
 import contextlib
-import itertools
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Callable, Optional
 
 import torch
 from fairseq import utils
+from fairseq.data import data_utils
+from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch import nn
 
@@ -82,11 +84,12 @@ class Training:
         """Whether this is the rank that saves checkpoints."""
         return bool(self._trainer.is_data_parallel_master)
 
-    def gradients_of_batches(self, count: int, epoch: int) -> Iterator[float]:
+    def gradients_of_batches(self, count: int, epoch: int) -> Generator[float, None, None]:
         """Backpropagate the loss of training batches, one after another.
 
         Dropout is off, the criterion computes what it computes in validation, and nothing
-        is reduced over ranks: each rank takes its own shard of the batches.
+        is reduced over ranks: each rank takes its own shard of the batches.  When all have
+        come, or the generator is closed, training goes on as if there had been none of it.
 
         Args:
             count: how many batches; fewer come where the data has fewer.
@@ -94,36 +97,74 @@ class Training:
 
         Yields:
             what ``parameter.grad`` of the ledger's entries must be divided by to be the
-            gradient of the batch's mean loss.
+            gradient of the batch's mean loss; None is a gradient of zero.
         """
         trainer = self._trainer
+        common, dataset = trainer.cfg.common, trainer.cfg.dataset
         model, criterion = trainer.get_model(), trainer.get_criterion()
-        scale = float(trainer.cfg.common.fp16_init_scale) if trainer.cfg.common.fp16 else 1.0
-        batches = trainer.get_train_iterator(
-            epoch, load_dataset=False, disable_iterator_cache=True
-        ).next_epoch_itr()
-        with _evaluating(model, criterion):
-            for batch in itertools.islice(batches, count):
-                sample, is_dummy = trainer._prepare_sample(batch)
-                if is_dummy:
-                    continue
-                trainer.zero_grad()
-                with torch.autocast(self.device.type, enabled=bool(trainer.cfg.common.amp)):
-                    loss, sample_size, _ = criterion(model, sample)
-                (loss * scale).backward()
-                yield scale * float(sample_size)
-        trainer.zero_grad()
+        parameters = [entry.parameter for entry in self.ledger.entries]
+        scale = float(common.fp16_init_scale) if common.fp16 or common.amp else 1.0
+        with _undisturbed(trainer, parameters), _evaluating(model, criterion):
+            batches = trainer.get_train_iterator(
+                epoch, load_dataset=False, disable_iterator_cache=True
+            ).next_epoch_itr(
+                shuffle=epoch > dataset.curriculum,
+                fix_batches_to_gpus=trainer.cfg.distributed_training.fix_batches_to_gpus,
+            )
+            # A thread that reads ahead would otherwise go on to do so during training.
+            for batch in batches.take(count):
+                # Empty ones make the ranks' shards equally long.
+                if batch:
+                    sample, _ = trainer._prepare_sample(batch)
+                    yield scale * _backpropagate(trainer, parameters, sample, scale)
+
+
+def _backpropagate(
+    trainer: Trainer, parameters: Sequence[nn.Parameter], sample: Any, scale: float
+) -> float:
+    """Set the gradients to those of ``scale`` times the loss; its sample size."""
+    for parameter in parameters:
+        parameter.grad = None
+    # As fairseq's tasks do; on the CPU that is fp32.
+    half = torch.autocast("cuda", enabled=bool(trainer.cfg.common.amp) and trainer.cuda)
+    with torch.enable_grad(), metrics.aggregate(new_root=True):
+        with half:
+            loss, sample_size, _ = trainer.get_criterion()(trainer.get_model(), sample)
+        (loss * scale).backward()
+    return float(sample_size) or 1.0
 
 
 @contextlib.contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    before = [module.training for module in modules]
-    for module in modules:
-        module.eval()
+def _undisturbed(trainer: Trainer, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Keep gradients, random numbers and what the trainer notes of its last iterator.
+
+    Within, random numbers are those of ``--seed``: what is computed is the same again.
+    """
+    gradients = [parameter.grad for parameter in parameters]
+    dummy_batch = trainer._dummy_batch
+    python_state = random.getstate()
+    seed = trainer.cfg.common.seed
+    with utils.set_torch_seed(seed), data_utils.numpy_seed(seed):
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            trainer._dummy_batch = dummy_batch
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+
+
+@contextlib.contextmanager
+def _evaluating(*roots: nn.Module) -> Iterator[None]:
+    before = [(module, module.training) for root in roots for module in root.modules()]
+    for root in roots:
+        root.eval()
     try:
         yield
     finally:
-        for module, was_training in zip(modules, before, strict=True):
+        # Children come after their parents, so that each has its own mode in the end.
+        for module, was_training in before:
             module.train(was_training)
 
 
