@@ -30,6 +30,7 @@ MODULES: list[str] = [
     "crash_file",
     "fp16_overflow_cpu",
     "cpu_distributed",
+    "background_loading",
     "ngram_blocking",
     "denoising_flags",
     "amp_unscale",

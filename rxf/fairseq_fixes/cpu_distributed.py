@@ -3,14 +3,13 @@
 Symptom: with ``--cpu`` and two processes, pytorch_ddp refuses the ``device_ids`` that
 fairseq passes for a CPU module; gathering of log output asks for
 ``torch.cuda.ByteTensor``; and without torchrun fairseq wants a GPU for each process
-(fairseq#2879).  About one run in thirty that has trained to its end then aborts while it
-exits ("terminate called without an active exception"), and torchrun calls it failed.
+(fairseq#2879).
 
 Why this mends it: a CPU module is wrapped without ``device_ids``, as torch documents;
 the gather buffer is a plain byte tensor unless the backend is nccl; and under ``--cpu``
-a world larger than the number of GPUs gets as many processes as asked for.  gloo's
-threads are ended before the interpreter is, which fairseq leaves to chance.  nccl
-cannot carry CPU tensors: that is said in one line before anything starts.
+a world larger than the number of GPUs gets as many processes as asked for.  gloo is left
+before the interpreter ends, as torch asks for and fairseq does not.  nccl cannot carry CPU
+tensors: that is said in one line before anything starts.
 """
 
 import atexit
