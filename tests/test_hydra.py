@@ -69,6 +69,18 @@ checkpoint: {{save_dir: {save_dir}}}
 """
 
 
+OPTIMIZER = CONFIG.replace(
+    "optimizer: {{_name: adam}}",
+    """optimizer:
+  _name: {optimizer}
+  adam_betas: [0.9, 0.98]
+  component_clip_norm: 0.1
+  component_clip_group: {group}
+  layer_lr_decay: 0.9""",
+).replace("checkpoint: {{", "checkpoint: {{finetune_from_model: {pretrained}, ")
+OPTIMIZER = OPTIMIZER.replace("  num_classes: 2\n", "  num_classes: 2\n  max_positions: 64\n")
+
+
 def hydra_train(config: str, folder: Path, **values: object) -> tuple[int, str]:
     """Exit status of the training that ``config`` describes, and all that was printed."""
     text = config.format(user_dir=REPO / "rxf", save_dir=folder / "save", **values)
@@ -103,3 +115,19 @@ def test_generation_from_yaml(tmp_path: Path, reduction: str) -> None:
     else:
         assert status == 0, output[-3000:]
         assert "symm_kl" in output and "valid_nll_loss" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["recadam", "cwgnc_adam"])
+@pytest.mark.parametrize("group", ["module", "layer"])
+def test_optimizers_from_yaml(
+    sentence_data: Path, pretrained: Path, tmp_path: Path, optimizer: str, group: str
+) -> None:
+    values = {"data": sentence_data, "pretrained": pretrained, "eps": 0.1}
+    config = OPTIMIZER.replace("lr: [0.001]", "lr: [0.0001]")
+    status, output = hydra_train(config, tmp_path, optimizer=optimizer, group=group, **values)
+    if group == "layer":
+        assert status != 0 and "layer" in output and "module" in output
+    else:
+        assert status == 0, output[-3000:]
+        assert "clipped_share" in output and "valid_mcc" in output

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-__all__ = ["adam", "pull", "pull_by_fisher"]
+__all__ = ["adam", "distances", "pull", "pull_by_fisher"]
 
 Tensors = list[Tensor]
 # Where torch >= 2.5 has Adam as one kernel; elsewhere torch chooses.
 _FUSED_DEVICES = ("cpu", "cuda")
+# Elements of a temporary that is small enough for caches and for the allocator to keep.
+_PIECE = 2**18
 
 
 def adam(
@@ -69,3 +71,12 @@ def pull_by_fisher(weights: Tensors, anchors: Tensors, fisher: Tensors, rate: fl
     """p <- p - rate F (p - anchor), element by element."""
     differences = torch._foreach_sub(weights, anchors)
     torch._foreach_addcmul_(weights, differences, fisher, -rate)
+
+
+def distances(ones: Tensors, others: Tensors) -> Tensors:
+    """Euclidean lengths whose squares sum to that of all differences together."""
+    return [
+        (a - b).norm()
+        for one, other in zip(ones, others, strict=True)
+        for a, b in zip(one.view(-1).split(_PIECE), other.view(-1).split(_PIECE), strict=True)
+    ]

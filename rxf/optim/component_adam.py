@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rxf.errors import UserError
 from rxf.optim import adam_step
+from rxf.optim.adam_step import distances
 from rxf.optim.anchor import Anchor, first_anchor, restored_anchor
 from rxf.optim.clipping import clip_factors
 from rxf.optim.fisher import fisher_diagonal
@@ -252,10 +253,14 @@ class ComponentAdam(torch.optim.Optimizer):
         for batch in alike(parts, self._treatment):
             self._update(batch, factors, lengths)
         if lengths is not None:
+            self._log(lengths)
+        return loss
+
+    def _log(self, lengths: _Lengths) -> None:
+        if self.anchor is not None:
             _log_length("anchor_distance", lengths.distance)
             _log_length("anchor_pull", lengths.pull)
-            self.log_method()
-        return loss
+        self.log_method()
 
     def _has_gradient(self, part: Part) -> bool:
         # fairseq's fp32 copies have a gradient of zeros where the parameter has none.
@@ -341,7 +346,7 @@ class ComponentAdam(torch.optim.Optimizer):
         if self.decays_last and treatment.weight_decay:
             torch._foreach_mul_(work.weights, 1.0 - lr * treatment.weight_decay)
         if lengths is not None and treatment.is_anchored:
-            lengths.distance += _lengths_between(work.weights, self._anchors(parts))
+            lengths.distance += distances(work.weights, self._anchors(parts))
         work.write_back()
         for part in parts:
             states[part.entry.tensor]["step"][part.place] += 1
@@ -355,15 +360,18 @@ class ComponentAdam(torch.optim.Optimizer):
         lengths: Optional[_Lengths],
     ) -> None:
         anchors = self._anchors(parts)
-        before = [weight.clone() for weight in weights] if lengths is not None else []
-        linear = rates.pull + self.cfg.l2sp_weight
-        if linear > 0:
-            adam_step.pull(weights, anchors, lr * linear)
+        rate = lr * (rates.pull + self.cfg.l2sp_weight)
+        if lengths is not None and rate > 0 and self.fisher is None:
+            lengths.pull += [rate * length for length in distances(weights, anchors)]
+        # EWC's part of the pull has another rate for each element.
+        before = [w.clone() for w in weights] if lengths and self.fisher is not None else []
+        if rate > 0:
+            adam_step.pull(weights, anchors, rate)
         if self.fisher is not None:
             fisher = [self.fisher[part.number] for part in parts]
             adam_step.pull_by_fisher(weights, anchors, fisher, lr * self.cfg.ewc_weight)
-        if lengths is not None:
-            lengths.pull += _lengths_between(before, weights)
+        if lengths is not None and before:
+            lengths.pull += distances(before, weights)
 
     def _anchors(self, parts: list[Part]) -> list[Tensor]:
         assert self.anchor is not None
@@ -389,12 +397,7 @@ def _kind_of_gradient(part: Part) -> torch.dtype:
     return part.entry.parameter.dtype
 
 
-def _lengths_between(ones: list[Tensor], others: list[Tensor]) -> list[Tensor]:
-    return list(torch._foreach_norm(torch._foreach_sub(ones, others)))
-
-
 def _log_length(name: str, pieces: list[Tensor]) -> None:
-    """Log the Euclidean norm of all pieces together, if there are any."""
-    if pieces:
-        length = torch.stack(pieces).norm()
-        metrics.log_scalar(name, length, priority=720, round=6, weight=0)
+    """Log the Euclidean norm of all pieces together; 0 where there are none."""
+    length = torch.stack(pieces).norm() if pieces else 0.0
+    metrics.log_scalar(name, length, priority=720, round=6, weight=0)
