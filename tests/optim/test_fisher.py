@@ -357,8 +357,8 @@ FAST = [("fp32", True), ("fp32", False), ("flattened", False)]
     ],
 )
 def test_training_does_not_notice_it(
+    name: str,
     keeps_cache: bool,
-    changes: dict[str, Any],
     sentence_data: Path,
     pretrained: Path,
     tmp_path: Path,
