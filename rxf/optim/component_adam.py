@@ -78,7 +78,6 @@ class ComponentAdam(torch.optim.Optimizer):
         self.cfg = cfg
         self.training = training
         self.tensors = list(tensors)
-        self.model = training.model
         super().__init__(self.tensors, {"lr": training.max_lr})
         self.updates = 0
         self.anchor: Optional[Anchor] = None

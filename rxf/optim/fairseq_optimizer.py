@@ -6,7 +6,6 @@ from typing import Any
 from fairseq.optim import FairseqOptimizer
 from torch import Tensor, nn
 
-from rxf.forward.adapters import unwrapped
 from rxf.optim.component_adam import ComponentAdam
 from rxf.optim.settings import ComponentAdamConfig, betas
 from rxf.parameters.training import building
@@ -44,6 +43,6 @@ class ComponentOptimizer(FairseqOptimizer):
         fairseq's own DDP makes zeros of gradients that are not there, so it is noted before.
         The model comes first of an update, then the criterion.
         """
-        if hasattr(module, "all_reduce_grads") and unwrapped(module) is self._optimizer.model:
+        if hasattr(module, "all_reduce_grads") and self._optimizer.training.is_model(module):
             self._optimizer.note_gradients()
         super().all_reduce_grads(module)

@@ -59,6 +59,10 @@ class Training:
         self.save_dir: str = cfg.checkpoint.save_dir
         self.pretrained_files = _pretrained_files(cfg.checkpoint)
 
+    def is_model(self, module: nn.Module) -> bool:
+        """Whether ``module`` is the model in the trainer's wrappers, if any."""
+        return module is self._trainer.model
+
     def all_reduce_max(self, values: torch.Tensor) -> torch.Tensor:
         """The largest of each element over all data-parallel ranks, in place."""
         return self._all_reduce(values, "max")
