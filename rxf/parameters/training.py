@@ -85,8 +85,9 @@ class Training:
 
     @property
     def writes_files(self) -> bool:
-        """Whether this is the rank that saves checkpoints."""
-        return bool(self._trainer.is_data_parallel_master)
+        """Whether this is the rank that saves, in a run that saves at all."""
+        saves = not self._trainer.cfg.checkpoint.no_save
+        return bool(saves and self._trainer.is_data_parallel_master)
 
     def gradients_of_batches(self, count: int, epoch: int) -> Generator[float, None, None]:
         """Backpropagate the loss of training batches, one after another.
