@@ -1,5 +1,7 @@
 """Several processes on CPU."""
 
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import distributed, nn
 
 from rxf.errors import UserError
 from tests.support import (
+    REPO,
     build_from_flags,
     load_checkpoint,
     run_fairseq_train,
@@ -159,3 +162,25 @@ def test_gloo_is_left_before_the_interpreter_ends(tmp_path: Path) -> None:
     """Else about one run in thirty aborts while it exits, too rare to test in full."""
     torch.multiprocessing.spawn(_leave, (str(tmp_path),), nprocs=1)
     assert (tmp_path / "left").read_text() == "True"
+
+
+def test_no_thread_of_gloo_is_left_at_exit(tmp_path: Path) -> None:
+    """One that is left may free a tensor when the interpreter is gone, and abort."""
+    program = f"""
+import os
+import torch.distributed as dist
+import rxf
+from fairseq.distributed import utils
+from rxf.fairseq_fixes import cpu_distributed
+
+before = len(os.listdir("/proc/self/task"))
+dist.init_process_group("gloo", init_method="file://{tmp_path}/store", rank=0, world_size=1)
+dist.barrier(utils.get_global_group())
+assert len(os.listdir("/proc/self/task")) > before
+cpu_distributed._leave_gloo()
+assert len(os.listdir("/proc/self/task")) == before
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=REPO, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
