@@ -87,8 +87,8 @@ def test_distances(tmp_path: Path) -> None:
     write_log(tmp_path / "CoLA" / "plain-1.log", "mcc", [1.0], anchor_distance=[2.0])
     found = rows(table(tmp_path))
     start = next(index for index, row in enumerate(found) if "first logged" in row)
-    assert found[start + 2] == ["CoLA", "Adam", "1", "2.00", "2.00", "2.00, 2.00", "-"]
-    clipped = ["CoLA", "Adam, clipped by component", "3", "1.00", "4.50", "3.00, 5.00", "50 %"]
+    assert found[start + 2] == ["CoLA", "Adam", "1", "2", "2.00", "2.00, 2.00", "-"]
+    clipped = ["CoLA", "Adam, clipped by component", "3", "1", "4.50", "3.00, 5.00", "50 %"]
     assert found[start + 3] == clipped
 
 

@@ -53,21 +53,29 @@ def build_trainer(data: Path, pretrained: Path, precision: str, **settings: Any)
     return trainer
 
 
-def update(trainer: Trainer, seed: int, without: Optional[str] = None) -> None:
+def update(
+    trainer: Trainer, seed: int, without: Optional[str] = None, micro_batches: int = 1
+) -> None:
     """One update, as fairseq's trainer makes it, with random gradients.
 
     Args:
         seed: of the gradients, which are multiples of 1/64.
         without: name of a parameter that gets none.
+        micro_batches: how many equal parts they come in, a power of 2.
     """
     trainer.zero_grad()
     source = torch.Generator().manual_seed(seed)
-    terms = []
-    for name, parameter in trainer.get_model().named_parameters():
-        gradient = torch.randint(-64, 65, parameter.shape, generator=source) / 64
-        if name != without:
-            terms.append((parameter * gradient.to(parameter.dtype)).sum().float())
-    trainer.optimizer.backward(torch.stack(terms).sum())
+    gradients = {
+        name: torch.randint(-64, 65, parameter.shape, generator=source) / 64
+        for name, parameter in trainer.get_model().named_parameters()
+    }
+    for _ in range(micro_batches):
+        terms = [
+            (parameter * gradients[name].to(parameter.dtype)).sum().float()
+            for name, parameter in trainer.get_model().named_parameters()
+            if name != without
+        ]
+        trainer.optimizer.backward(torch.stack(terms).sum() / micro_batches)
     trainer.optimizer.all_reduce_grads(trainer.model)
     trainer.optimizer.multiply_grads(1.0)
     trainer.clip_grad_norm(0.0)
