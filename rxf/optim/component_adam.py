@@ -11,7 +11,6 @@ named parameter on its own, in fp32 (fp64 where the parameter is):
 A parameter without gradient in an update is left alone: no moment, no decay, no pull.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
@@ -27,14 +26,11 @@ from rxf.optim.anchor import Anchor, first_anchor, restored_anchor
 from rxf.optim.clipping import clip_factors
 from rxf.optim.fisher import fisher_diagonal
 from rxf.optim.parts import MOMENTS, Part, Workspace, alike, gradients_of, parts_of
-from rxf.optim.settings import ComponentAdamConfig, betas, check_settings, settings_of
+from rxf.optim.saved_state import KEY, log_changes, pack, unpack
+from rxf.optim.settings import ComponentAdamConfig, betas, check_settings
 from rxf.parameters.training import Training
 
 __all__ = ["ComponentAdam", "Rates"]
-
-logger = logging.getLogger(__name__)
-# Of what is kept beside torch's own state.
-_KEY = "rxf"
 
 
 @dataclass(frozen=True)
@@ -150,15 +146,10 @@ class ComponentAdam(torch.optim.Optimizer):
         Where the model is in half precision and the tensors here are its fp32 copies, with
         these too: a run that goes on from the rounded weights is another run.
         """
-        state = super().state_dict()
-        state[_KEY] = {
-            "method": self.method,
-            "updates": self.updates,
-            "settings": settings_of(self.cfg),
-            "anchor": self.anchor.reference if self.anchor else None,
-            "fp32_copies": [tensor.detach() for tensor in self.tensors] if self._copies() else None,
-        }
-        return state
+        anchor = self.anchor.reference if self.anchor else None
+        copies = [tensor.detach() for tensor in self.tensors] if self._holds_copies() else None
+        kept = pack(self.method, self.updates, self.cfg, anchor, copies)
+        return {**super().state_dict(), KEY: kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken, under the settings of this command line.
@@ -167,12 +158,7 @@ class ComponentAdam(torch.optim.Optimizer):
             UserError: it is another optimizer's or of another layout, or its anchor's file
                 is gone.
         """
-        kept = state_dict.get(_KEY)
-        if kept is None or kept["method"] != self.method:
-            raise UserError(
-                f"--optimizer {self.method}: the optimizer state of the checkpoint is not its "
-                "own: go on with the optimizer that saved it, or give --reset-optimizer"
-            )
+        kept = unpack(state_dict, self.method)
         try:
             super().load_state_dict({key: state_dict[key] for key in ("state", "param_groups")})
         except ValueError:
@@ -183,25 +169,20 @@ class ComponentAdam(torch.optim.Optimizer):
             ) from None
         self.updates = kept["updates"]
         self._restore_copies(kept["fp32_copies"])
-        self._log_changes(kept["settings"])
+        log_changes(kept["settings"], self.cfg)
         self._restore_anchor(kept["anchor"])
 
-    def _copies(self) -> bool:
+    def _holds_copies(self) -> bool:
         """Whether the model has its own, rounded copies of what is optimised."""
         entries = self.training.ledger.entries
         return any(self.tensors[entry.tensor] is not entry.parameter for entry in entries)
 
     def _restore_copies(self, saved: Optional[list[Tensor]]) -> None:
         # Saved in another precision there are none: then the model's weights are exact.
-        if saved is not None and self._copies():
+        if saved is not None and self._holds_copies():
             with torch.no_grad():
                 for tensor, exact in zip(self.tensors, saved, strict=True):
                     tensor.copy_(exact)
-
-    def _log_changes(self, before: dict[str, Any]) -> None:
-        for flag, value in settings_of(self.cfg).items():
-            if flag in before and before[flag] != value:
-                logger.info(f"{flag} was {before[flag]} in the checkpoint and is {value} from here")
 
     def _restore_anchor(self, reference: Optional[dict[str, str]]) -> None:
         if reference is None or not self.needs_anchor():
