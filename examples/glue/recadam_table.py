@@ -120,8 +120,8 @@ def score(mine: Sequence[Run], value: Callable[[Run], float], baseline: float) -
 
 
 def distances(found: Runs) -> list[str]:
-    """The table of the distance at the start, at its largest and at the end of the runs."""
-    lines = [row(["task", "method", "n", "first logged", "last", "least and most", "clipped"])]
+    """The table of the distance to the pre-trained weights, and of what was clipped."""
+    lines = [row(["task", "method", "n", "first logged", "last", "min, max", "clipped"])]
     lines.append(row([*["---"] * 2, *["---:"] * 5]))
     for task, methods in found.items():
         for method, mine in methods.items():
@@ -138,7 +138,7 @@ def way(ended: Sequence[Run]) -> list[str]:
     clipped = [share for run in ended for share in run.clipped.values()]
     share = f"{100 * statistics.mean(clipped):.0f} %" if clipped else "-"
     spread = f"{min(final):.2f}, {max(final):.2f}"
-    return [f"{first:.2f}", f"{statistics.median(final):.2f}", spread, share]
+    return [f"{first:.3g}", f"{statistics.median(final):.2f}", spread, share]
 
 
 def draw(path: Path, found: Runs) -> None:
@@ -180,7 +180,9 @@ def line(axes: Any, method: str, mine: Sequence[Run]) -> None:
         updates, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.2, lw=0
     )
     medians = [statistics.median(v) for v in values]
-    axes.plot(updates, medians, color=colour, linewidth=1.8, label=LABELS[method])
+    # Dashed, for it lies upon Adam's.
+    style = "--" if method == "cwgnc" else "-"
+    axes.plot(updates, medians, style, color=colour, linewidth=1.8, label=LABELS[method])
 
 
 def mark_half(axes: Any, methods: dict[str, list[Run]]) -> None:

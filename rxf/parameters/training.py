@@ -7,7 +7,7 @@ tensors, the files that the weights come from, how often the log is written.
 An optimizer that wants to know more than that defines, on its torch optimizer:
 
 * ``start_fresh()``: called once before training, unless a state was loaded into it;
-* ``before_epoch(training)``: called at the start of each epoch, the model being complete.
+* ``before_epoch(epoch)``: called at the start of each epoch, the model being complete.
 """
 
 import contextlib
