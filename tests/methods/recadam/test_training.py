@@ -134,6 +134,25 @@ def test_a_changed_setting_takes_effect_and_is_said(
     assert _optimizer_state(tmp_path)["rxf"]["settings"]["--recadam-pretrain-cof"] == 200
 
 
+# --------------------------------------------------------------------- plain stand-ins
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_constant_annealing_stands_in_for_others(
+    clip: float, sentence_data: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    """lambda 1 is ``adam``, and with a clip ``cwgnc_adam``, but for where decay stands."""
+    other: dict[str, Any] = {"optimizer": "adam"}
+    if clip:
+        other = {"optimizer": "cwgnc_adam", "component_clip_norm": clip}
+    ours = {"optimizer": "recadam", "component_clip_norm": clip, "recadam_anneal_fun": "constant"}
+    shared = {"finetune_from_model": pretrained, "weight_decay": 0.01, "max_update": 16}
+    for folder, settings in (("ours", ours), ("other", other)):
+        flags = train_flags(sentence_data, tmp_path / folder, **shared, **settings)
+        fork_fairseq_train(*flags)
+    assert_close(trained_weights(tmp_path / "ours"), trained_weights(tmp_path / "other"), atol=1e-6)
+
+
 # ----------------------------------------------------------------------------- anchors
 
 
