@@ -49,6 +49,21 @@ class _Lengths:
     pull: list[Tensor] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Treatment:
+    """What parts have in common that are updated together.
+
+    ``step`` is Adam's: behind the optimizer's count of updates where a parameter was without
+    gradient in some.
+    """
+
+    kind: tuple[torch.dtype, torch.device]
+    lr_scale: float
+    weight_decay: float
+    is_anchored: bool
+    step: int
+
+
 class ComponentAdam(torch.optim.Optimizer):
     """See the module.
 
@@ -274,7 +289,7 @@ class ComponentAdam(torch.optim.Optimizer):
             norms.update(zip((part.number for part in batch), lengths, strict=True))
         return torch.stack([norms[part.number] for part in parts])
 
-    def _treatment(self, part: Part) -> "_Treatment":
+    def _treatment(self, part: Part) -> _Treatment:
         tensor = self.tensors[part.entry.tensor]
         return _Treatment(
             kind=(tensor.dtype, tensor.device),
@@ -356,21 +371,6 @@ class ComponentAdam(torch.optim.Optimizer):
     def _anchors(self, parts: list[Part]) -> list[Tensor]:
         assert self.anchor is not None
         return [self.anchor.tensors[part.number] for part in parts]
-
-
-@dataclass(frozen=True)
-class _Treatment:
-    """What parts have in common that are updated together.
-
-    ``step`` is Adam's: behind the optimizer's count of updates where a parameter was without
-    gradient in some.
-    """
-
-    kind: tuple[torch.dtype, torch.device]
-    lr_scale: float
-    weight_decay: float
-    is_anchored: bool
-    step: int
 
 
 def _kind_of_gradient(part: Part) -> torch.dtype:
