@@ -1,6 +1,8 @@
 """RecAdam and component-wise clipping through fairseq-train: resume, ranks, starts, errors."""
 
+import itertools
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,24 @@ def _logged(stdout: str, name: str) -> list[float]:
 # ------------------------------------------------------------------------------- resume
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("method", METHODS)
+def _slow_but(*quick: tuple[str, str], methods: Iterable[str], others: Iterable[str]) -> list[Any]:
+    """All pairs, those that are not ``quick`` marked as slow."""
+    pairs = itertools.product(methods, others)
+    return [
+        pair if pair in quick else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    "method, precision",
+    _slow_but(
+        ("recadam", "fp32"),
+        ("recadam", "flattened"),
+        ("cwgnc_adam", "memory-efficient"),
+        methods=METHODS,
+        others=PRECISIONS,
+    ),
+)
 def test_resume_equals_an_uninterrupted_run(
     method: str, precision: str, sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -268,8 +286,12 @@ def test_starts_differ_only_in_the_start(
 # -------------------------------------------------------------------------------- ranks
 
 
-@pytest.mark.parametrize("backend", RANKS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method, backend",
+    _slow_but(
+        ("recadam", "legacy_ddp"), ("cwgnc_adam", "pytorch_ddp"), methods=METHODS, others=RANKS
+    ),
+)
 def test_two_processes_equal_one(
     method: str, backend: str, sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -283,6 +305,7 @@ def test_two_processes_equal_one(
     assert torch.equal(two[name], load_model_state(pretrained)[name])
 
 
+@pytest.mark.slow
 def test_a_random_start_on_two_processes(
     sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:

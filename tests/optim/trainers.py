@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from fairseq import checkpoint_utils, options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq import checkpoint_utils
 from fairseq.optim import AMPOptimizer
 from fairseq.trainer import Trainer
 from torch import Tensor
@@ -40,11 +39,9 @@ def build_trainer(data: Path, pretrained: Path, precision: str, **settings: Any)
     """A trainer that has loaded ``pretrained``; with a real scaler on the CPU for "amp"."""
     flags = train_flags(data, data, finetune_from_model=pretrained, **settings)
     flags += PRECISIONS[precision]
-    _, task, model, criterion = build_from_flags(flags)
+    cfg, task, model, criterion = build_from_flags(flags)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.bfloat16).float()
-    parser = options.get_training_parser()
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=flags))
     cfg.checkpoint.save_dir = "/nowhere"
     trainer = Trainer(cfg, task, model, criterion)
     checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
