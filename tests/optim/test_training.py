@@ -181,9 +181,14 @@ def test_the_anchor_survives_a_file_that_moved_and_no_other_file(
     settings = {**RECADAM, "finetune_from_model": model}
     run = tmp_path / "run"
     fork_fairseq_train(*train_flags(sentence_data, run, max_update=4, **settings))
+    # While the file is there, it is the anchor, whatever else is named.
+    other = shutil.copy(run / "checkpoint_last.pt", tmp_path / "other.pt")
+    flags = train_flags(sentence_data, run, max_update=5, **settings)
+    done = fork_fairseq_train(*flags, "--recadam-pretrained", other)
+    assert f"elements) of {model};" in done.stdout
     moved = tmp_path / "elsewhere.pt"
     model.rename(moved)
-    flags = train_flags(sentence_data, run, max_update=6, **settings)
+    flags = train_flags(sentence_data, run, max_update=7, **settings)
     done = fork_fairseq_train(*flags, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith(f"rxf: error: {model}, the pre-trained")
@@ -192,7 +197,7 @@ def test_the_anchor_survives_a_file_that_moved_and_no_other_file(
     done = fork_fairseq_train(*flags, "--recadam-pretrained", wrong, check=False)
     assert "holds other weights than the file that this run started from" in done.stderr
     done = fork_fairseq_train(*flags, "--recadam-pretrained", moved)
-    assert "@ 4 updates" in done.stdout
+    assert "@ 5 updates" in done.stdout
 
 
 def test_a_lost_optimizer_state_does_not_make_half_trained_weights_the_anchor(
