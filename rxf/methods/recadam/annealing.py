@@ -1,4 +1,4 @@
-"""How the weight of the task, lambda(t), grows over the updates (Chen et al. 2020, section 3)."""
+"""How the weight of the task, lambda(t), grows over the updates (Chen et al. 2020)."""
 
 import math
 from collections.abc import Callable

@@ -51,7 +51,7 @@ class RecAdamConfig(ComponentAdamConfig):
 
 
 class RecAdam(ComponentAdam):
-    """Equations (4) to (7) in the decoupled form of the released code: see README.md."""
+    """Chen et al. 2020, in the decoupled form of the released code: see README.md."""
 
     method = "recadam"
     decays_last = True
@@ -70,7 +70,8 @@ class RecAdam(ComponentAdam):
 
     def rates(self, update: int) -> Rates:
         of_task = self.weight_of_task(update)
-        return Rates(adam=of_task, pull=self._gamma() * (self.cfg.recadam_anneal_w - of_task))
+        gamma, weight = self.cfg.recadam_pretrain_cof, self.cfg.recadam_anneal_w
+        return Rates(adam=of_task, pull=gamma * (weight - of_task))
 
     def largest_pull(self) -> float:
         # lambda only grows.
@@ -99,9 +100,6 @@ class RecAdam(ComponentAdam):
         metrics.log_scalar(
             "recadam_lambda", self.weight_of_task(self.updates), priority=710, round=6, weight=0
         )
-
-    def _gamma(self) -> float:
-        return self.cfg.recadam_pretrain_cof
 
 
 @register_optimizer("recadam", dataclass=RecAdamConfig)
