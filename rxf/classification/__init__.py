@@ -1,5 +1,10 @@
 """What every ``sentence_prediction_*`` criterion here shares: the task loss and the metrics."""
 
-from rxf.classification.criterion import SentenceCriterion, SentenceCriterionConfig
+from rxf.classification.criterion import (
+    DIVERGENCES,
+    Predictions,
+    SentenceCriterion,
+    SentenceCriterionConfig,
+)
 
-__all__ = ["SentenceCriterion", "SentenceCriterionConfig"]
+__all__ = ["DIVERGENCES", "Predictions", "SentenceCriterion", "SentenceCriterionConfig"]

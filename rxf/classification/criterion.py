@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, ClassVar, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,15 @@ from rxf.classification.metrics import (
     log_regression,
     prediction_pairs,
 )
+from rxf.divergence import squared_difference, symmetric_kl
 from rxf.errors import UserError
 from rxf.forward import unwrapped
 
-__all__ = ["SentenceCriterion", "SentenceCriterionConfig"]
+__all__ = ["DIVERGENCES", "Predictions", "SentenceCriterion", "SentenceCriterionConfig"]
 
 POSITIVE_LABEL = "1"
+# What SentenceCriterion.divergence is logged as.
+DIVERGENCES = ("symm_kl", "squared_diff")
 
 
 @dataclass
@@ -49,16 +52,39 @@ class SentenceCriterionConfig(FairseqDataclass):
     )
 
 
+class Predictions(NamedTuple):
+    """What a method makes of one batch of B sentences and C classes.
+
+    Attributes:
+        logits: shape (B, C); what the metrics count.
+        extra: added to the task loss, a sum over the B sentences; None adds nothing.
+        logged: name -> value for the logging output.
+        branches: logits, each of shape (B, C), whose task losses are averaged; by default
+            ``logits`` alone.
+    """
+
+    logits: Tensor
+    extra: Optional[Tensor] = None
+    logged: Optional[dict[str, Any]] = None
+    branches: Optional[tuple[Tensor, ...]] = None
+
+
 class SentenceCriterion(FairseqCriterion):
     """Cross-entropy or squared error of a sentence head, and exact metrics.
 
-    A method subclasses this and overrides :meth:`regularised_logits`.  Losses are sums over
-    sentences and the sample size is their number, as fairseq's trainer wants them.
+    A method subclasses this and overrides :meth:`predict`.  Losses are sums over sentences
+    and the sample size is their number, as fairseq's trainer wants them.
+
+    Attributes:
+        per_sentence: names of what :meth:`predict` logs as sums over sentences; their means
+            are logged under the same names.
 
     Raises:
         UserError: flags that contradict each other or the data, at construction; a model
             without the head, or a label outside ``--num-classes``, at the first batch.
     """
+
+    per_sentence: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: SentenceCriterionConfig, task: Any) -> None:
         super().__init__(task)
@@ -79,16 +105,9 @@ class SentenceCriterion(FairseqCriterion):
             if cfg.report_acc_and_f1:
                 self.positive_class = _positive_class(labels)
 
-    def regularised_logits(
-        self, model: nn.Module, sample: dict[str, Any]
-    ) -> tuple[Tensor, Optional[Tensor], dict[str, Any]]:
-        """Run the model; a method overrides this.
-
-        Returns:
-            The logits of shape (B, C) that the task loss is taken of; what is added to that
-            loss, a sum over the B sentences, or None; and what to log.
-        """
-        return self.logits(model, sample["net_input"]), None, {}
+    def predict(self, model: nn.Module, sample: dict[str, Any]) -> Predictions:
+        """Run the model on one batch; a method overrides this."""
+        return Predictions(self.logits(model, sample["net_input"]))
 
     def logits(self, model: nn.Module, net_input: dict[str, Any]) -> Tensor:
         """One forward pass; shape (rows of ``net_input``, C)."""
@@ -96,15 +115,31 @@ class SentenceCriterion(FairseqCriterion):
         logits, _ = model(**net_input, features_only=True, classification_head_name=head)
         return logits
 
+    def divergence(self, one: Tensor, other: Tensor) -> tuple[Tensor, str]:
+        """How far two predictions of the same sentences are apart, and its name in the log.
+
+        Args:
+            one: logits, shape (B, C).
+            other: logits of the same shape.
+
+        Returns:
+            Summed over sentences: the symmetric KL, both directions, in nats; in regression
+            the squared difference.
+        """
+        if self.regression_target:
+            return squared_difference(one, other), "squared_diff"
+        return symmetric_kl(one, other), "symm_kl"
+
     def forward(
         self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss (a sum, scalar), sample size (sentences) and logging output of one batch."""
         self._require_head(unwrapped(model))
         targets = self._targets(model, sample)
-        logits, extra, logged = self.regularised_logits(model, sample)
-        task_loss = self._task_loss(logits, targets)
-        loss = task_loss if extra is None else task_loss + extra
+        predictions = self.predict(model, sample)
+        logged = dict(predictions.logged or {})
+        task_loss = self._mean_task_loss(predictions, targets)
+        loss = task_loss if predictions.extra is None else task_loss + predictions.extra
         for name, value in _pruning_losses(unwrapped(model)).items():
             loss = loss + value
             logged[name] = value.detach()
@@ -116,7 +151,7 @@ class SentenceCriterion(FairseqCriterion):
             nsentences=sample_size,
             sample_size=sample_size,
         )
-        logged.update(self._counts(logits.detach(), targets))
+        logged.update(self._counts(predictions.logits.detach(), targets))
         return loss, sample_size, logged
 
     def _require_head(self, model: nn.Module) -> None:
@@ -152,6 +187,11 @@ class SentenceCriterion(FairseqCriterion):
                 "label/dict.txt does not hold: prepare all splits with one label dictionary"
             )
 
+    def _mean_task_loss(self, predictions: Predictions, targets: Tensor) -> Tensor:
+        branches = predictions.branches or (predictions.logits,)
+        losses = [self._task_loss(logits, targets) for logits in branches]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
     def _task_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if self.regression_target:
             return F.mse_loss(logits.view(-1).float(), targets.float(), reduction="sum")
@@ -170,8 +210,8 @@ class SentenceCriterion(FairseqCriterion):
             counts["f1_counts"] = _f1_counts(predictions, targets, self.positive_class)
         return counts
 
-    @staticmethod
-    def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log the metrics of one update or validation batch, from all its outputs."""
         if not logging_outputs:
             return
@@ -187,6 +227,9 @@ class SentenceCriterion(FairseqCriterion):
         for name in PRUNING_LOSSES:
             if name in logging_outputs[0]:
                 metrics.log_scalar(name, total(name) / sample_size * bits, sample_size, round=3)
+        for name in cls.per_sentence:
+            if name in logging_outputs[0]:
+                metrics.log_scalar(name, total(name) / sample_size, sample_size)
         if "ncorrect" in logging_outputs[0]:
             log_classification(logging_outputs)
         log_regression(logging_outputs)

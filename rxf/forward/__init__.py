@@ -7,7 +7,7 @@ from rxf.forward.adapters import (
     text_encoder,
     unwrapped,
 )
-from rxf.forward.branches import BranchPlan, two_branches
+from rxf.forward.branches import BranchPlan, replay_dropout, two_branches
 from rxf.forward.decoder import (
     decoder_features,
     decoder_outputs,
@@ -27,6 +27,7 @@ __all__ = [
     "log_probabilities",
     "output_projection",
     "perturbed_embeddings",
+    "replay_dropout",
     "require_generation",
     "require_two_branches",
     "share_changed",

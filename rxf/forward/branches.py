@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, ContextManager, Optional
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rxf.forward.adapters import Perturbation, perturbed_embeddings, unwrapped
 
-__all__ = ["PASSES", "BranchPlan", "two_branches"]
+__all__ = ["PASSES", "BranchPlan", "replay_dropout", "two_branches"]
 
 PASSES = ("packed", "separate", "recompute")
 
@@ -47,7 +47,7 @@ def two_branches(
     model: nn.Module,
     net_input: dict[str, Any],
     call: Call,
-    perturb: Perturbation,
+    perturb: Optional[Perturbation],
     plan: BranchPlan,
 ) -> tuple[Tensor, Tensor]:
     """Outputs of the clean and of the perturbed branch, each with B rows.
@@ -60,7 +60,8 @@ def two_branches(
         net_input: the batch, every tensor with B rows.
         call: runs the model on a batch.
         perturb: what happens to the token embeddings of the second branch.  It is called
-            again where the branch is recomputed, and must then return the same.
+            again where the branch is recomputed, and must then return the same.  None
+            changes nothing, and any model will do: the branches then differ by dropout.
         plan: how to run them.
 
     Raises:
@@ -73,11 +74,19 @@ def two_branches(
     return _separate(model, net_input, call, perturb, plan)
 
 
+def _perturbing(
+    model: nn.Module, perturb: Optional[Perturbation], packed: bool = False
+) -> ContextManager[None]:
+    if perturb is None:
+        return contextlib.nullcontext()
+    return perturbed_embeddings(model, perturb, packed)
+
+
 def _packed(
-    model: nn.Module, net_input: dict[str, Any], call: Call, perturb: Perturbation
+    model: nn.Module, net_input: dict[str, Any], call: Call, perturb: Optional[Perturbation]
 ) -> tuple[Tensor, Tensor]:
     twice = {name: _doubled(value) for name, value in net_input.items()}
-    with perturbed_embeddings(model, perturb, packed=True):
+    with _perturbing(model, perturb, packed=True):
         clean, noised = call(model, twice).chunk(2)
     return clean, noised
 
@@ -87,12 +96,12 @@ def _doubled(value: Any) -> Any:
 
 
 def _recomputed(
-    model: nn.Module, net_input: dict[str, Any], call: Call, perturb: Perturbation
+    model: nn.Module, net_input: dict[str, Any], call: Call, perturb: Optional[Perturbation]
 ) -> tuple[Tensor, Tensor]:
     inner = unwrapped(model)
 
     def noised_branch() -> Tensor:
-        with perturbed_embeddings(inner, perturb):
+        with _perturbing(inner, perturb):
             return call(inner, net_input)
 
     # First, so that the backward pass comes to it last, when the clean branch's
@@ -105,25 +114,29 @@ def _separate(
     model: nn.Module,
     net_input: dict[str, Any],
     call: Call,
-    perturb: Perturbation,
+    perturb: Optional[Perturbation],
     plan: BranchPlan,
 ) -> tuple[Tensor, Tensor]:
     inner = unwrapped(model)
-    replay = _replay_from_here(net_input) if plan.share_dropout else None
+    replay = replay_dropout(net_input) if plan.share_dropout else None
     clean = call(model, net_input)
     if replay is not None:
         replay()
     gradient = contextlib.nullcontext() if plan.noised_gradient else torch.no_grad()
-    with gradient, perturbed_embeddings(inner, perturb):
+    with gradient, _perturbing(inner, perturb):
         noised = call(inner, net_input)
     return clean, noised
 
 
-def _replay_from_here(net_input: dict[str, Any]) -> Callable[[], None]:
+def replay_dropout(net_input: dict[str, Any]) -> Callable[[], None]:
     """Remember torch's random streams; what is returned puts them back to where they are now.
 
-    The second pass draws just as many numbers as the first, so that the streams end where
-    they would have ended after one.
+    A pass that is run after that has the dropout masks of the first pass from here.  It
+    draws just as many numbers, so that the streams end where they would have ended after
+    one.
+
+    Args:
+        net_input: the batch, for its device.
     """
     device = net_input["src_tokens"].device
     cpu = torch.get_rng_state()

@@ -1,1 +1,1 @@
-"""One room a method: its card, its maths, and what binds it to fairseq."""
+"""One room a method; registry.py is the list of them."""

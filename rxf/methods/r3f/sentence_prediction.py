@@ -1,14 +1,12 @@
 """``--criterion sentence_prediction_r3f``: R3F for classification and regression."""
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from fairseq.criterions import register_criterion
-from fairseq.logging import metrics
-from torch import Tensor, nn
+from torch import nn
 
-from rxf.classification import SentenceCriterion, SentenceCriterionConfig
-from rxf.divergence import squared_difference, symmetric_kl
+from rxf.classification import DIVERGENCES, Predictions, SentenceCriterion, SentenceCriterionConfig
 from rxf.methods.r3f.noised_branches import NoisedBranches, log_noise_share
 from rxf.methods.r3f.settings import R3FConfig
 
@@ -35,36 +33,25 @@ class SentencePredictionR3FCriterion(SentenceCriterion):
     Source: Aghajanyan et al. 2020, equations (3) and (4).
     """
 
+    per_sentence = DIVERGENCES
+
     def __init__(self, cfg: SentencePredictionR3FConfig, task: Any) -> None:
         super().__init__(cfg, task)
         self.r3f_lambda = cfg.r3f_lambda
         self.branches = NoisedBranches(cfg, detach=True)
 
-    def regularised_logits(
-        self, model: nn.Module, sample: dict[str, Any]
-    ) -> tuple[Tensor, Optional[Tensor], dict[str, Any]]:
+    def predict(self, model: nn.Module, sample: dict[str, Any]) -> Predictions:
         """See the base class; validation and lambda 0 take the plain path."""
         if not model.training or self.r3f_lambda == 0:
-            return super().regularised_logits(model, sample)
+            return super().predict(model, sample)
         clean, noised, logged = self.branches(model, sample["net_input"], self.logits)
-        divergence, name = self._divergence(clean, noised)
+        divergence, name = self.divergence(clean, noised)
         logged[name] = divergence.detach()
-        return clean, self.r3f_lambda * divergence, logged
+        return Predictions(clean, self.r3f_lambda * divergence, logged)
 
-    def _divergence(self, clean: Tensor, noised: Tensor) -> tuple[Tensor, str]:
-        if self.regression_target:
-            return squared_difference(clean, noised), "squared_diff"
-        return symmetric_kl(noised, clean), "symm_kl"
-
-    @staticmethod
-    def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
-        """As the base class, and the divergence."""
-        SentenceCriterion.reduce_metrics(logging_outputs)
-        if not logging_outputs:
-            return
-        sample_size = sum(output["sample_size"] for output in logging_outputs)
-        for key in ("symm_kl", "squared_diff"):
-            if key in logging_outputs[0]:
-                total = sum(output[key] for output in logging_outputs)
-                metrics.log_scalar(key, total / sample_size, sample_size)
-        log_noise_share(logging_outputs)
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """As the base class, and the share of the noise that half precision leaves."""
+        super().reduce_metrics(logging_outputs)
+        if logging_outputs:
+            log_noise_share(logging_outputs)
