@@ -23,6 +23,7 @@ MODULES: list[str] = [
     "best_score",
     "atomic_checkpoints",
     "criterion_state",
+    "criterion_hooks",
     "ema_restore",
     "stale_copies",
     "float_targets",
