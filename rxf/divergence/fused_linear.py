@@ -36,9 +36,9 @@ class FusedLoss(NamedTuple):
     """What :func:`fused_linear_ce_kl` computes: scalars in float32 (float64 for float64 input).
 
     Attributes:
-        loss: label-smoothed cross-entropy plus ``kl_weight`` times ``symm_kl``; the only one
-            with a gradient.
-        nll: negative log-likelihood of the targets in the clean branch, in nats, summed.
+        loss: weighted label-smoothed cross-entropies plus ``kl_weight`` times ``symm_kl``; the
+            only one with a gradient.
+        nll: negative log-likelihood of the targets in nats, summed, weighted likewise.
         symm_kl: KL(P||Q) + KL(Q||P) in nats, summed.
         correct: how many targets are the clean branch's most probable word; None where that
             was not asked for.
@@ -56,6 +56,7 @@ class _Settings:
 
     label_smoothing: float
     kl_weight: float
+    ce_weights: tuple[float, float]
     ignore_index: int
     noised_gradient: bool
     count_correct: bool
@@ -72,18 +73,20 @@ def fused_linear_ce_kl(
     ignore_index: int,
     label_smoothing: float = 0.0,
     kl_weight: float = 1.0,
+    ce_weights: tuple[float, float] = (1.0, 0.0),
     keep: Optional[Tensor] = None,
     noised_gradient: bool = True,
+    noised_weight: Optional[Tensor] = None,
     count_correct: bool = False,
     chunk_size: Optional[int] = None,
 ) -> FusedLoss:
-    """Cross-entropy of the clean branch plus a symmetric KL between both branches.
+    """Cross-entropy of one or both branches plus a symmetric KL between them.
 
     With ``z = clean @ weight.T``, ``z' = noised @ weight.T``, p and q their softmax, y the
-    target, e the label smoothing and V the size of the vocabulary::
+    target, e the label smoothing, V the size of the vocabulary and (c, c') ``ce_weights``::
 
-        loss = sum_i (1 - e - e/(V-1)) * -log p_i[y_i] + e/(V-1) * sum_v -log p_i[v]
-               + kl_weight * sum_i [KL(p_i || q_i) + KL(q_i || p_i)]
+        CE(p) = sum_i (1 - e - e/(V-1)) * -log p_i[y_i] + e/(V-1) * sum_v -log p_i[v]
+        loss = c * CE(p) + c' * CE(q) + kl_weight * sum_i [KL(p_i || q_i) + KL(q_i || p_i)]
 
     The backward pass may be run once; scaling ``loss`` afterwards is fine.
 
@@ -96,11 +99,14 @@ def fused_linear_ce_kl(
         ignore_index: at a position with this target (padding) there is no cross-entropy.
         label_smoothing: e, spread over the vocabulary as fairseq spreads it.
         kl_weight: of the divergence.
+        ce_weights: of the two branches' cross-entropies.
         keep: bool, shape (...): positions that take part; the others are left out before
             the projection.  Without it those whose target is not ``ignore_index``.  Where
             one of them is kept, it adds to the divergence alone.
         noised_gradient: False gives no gradient, to the projection neither, through the
             noised branch.
+        noised_weight: another projection for the noised branch, shape (V, d) and the same
+            dtype; with ``noised_gradient=False`` only.
         count_correct: also count correct predictions; on a CPU torch's argmax takes longer
             than everything else that is done with a logit.
         chunk_size: positions at a time; chosen by the size of the vocabulary if None.
@@ -113,6 +119,8 @@ def fused_linear_ce_kl(
     over the vocabulary are taken in float32 everywhere.
     """
     _check(clean, noised, weight, targets, keep)
+    if noised_weight is not None:
+        _check_noised_weight(noised_weight, weight, noised_gradient)
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size {chunk_size}: must be 1 or more")
     kept = targets.ne(ignore_index) if keep is None else keep
@@ -120,6 +128,7 @@ def fused_linear_ce_kl(
     settings = _Settings(
         label_smoothing,
         kl_weight,
+        ce_weights,
         ignore_index,
         noised_gradient,
         count_correct,
@@ -132,6 +141,7 @@ def fused_linear_ce_kl(
         noised.reshape(-1, width).index_select(0, rows),
         weight,
         targets.reshape(-1).index_select(0, rows),
+        noised_weight,
         settings,
     )
     return FusedLoss(loss, nll, symm_kl, correct)
@@ -151,6 +161,15 @@ def _check(
         raise ValueError(f"keep must be bool of shape {tuple(targets.shape)}")
 
 
+def _check_noised_weight(noised_weight: Tensor, weight: Tensor, noised_gradient: bool) -> None:
+    if noised_gradient:
+        raise ValueError("noised_weight: that branch has no gradient, pass noised_gradient=False")
+    if noised_weight.shape != weight.shape:
+        raise ValueError(
+            f"noised_weight {tuple(noised_weight.shape)}: {tuple(weight.shape)} wanted"
+        )
+
+
 def _product_dtype(features: Tensor) -> torch.dtype:
     device = features.device.type
     if torch.is_autocast_enabled(device):
@@ -163,11 +182,17 @@ class _FusedLinearCeKl(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, clean: Tensor, noised: Tensor, weight: Tensor, targets: Tensor, s: _Settings
+        ctx: Any,
+        clean: Tensor,
+        noised: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        noised_weight: Optional[Tensor],
+        s: _Settings,
     ) -> tuple[Optional[Tensor], ...]:
         wanted = ctx.needs_input_grad[:3]
         with torch.autocast(clean.device.type, enabled=False):
-            walk = _Walk(clean, noised, weight, targets, s, wanted)
+            walk = _Walk(clean, noised, weight, targets, noised_weight, s, wanted)
             for start in range(0, clean.size(0), walk.chunk):
                 walk.do(start)
         ctx.gradients = (walk.grad_clean, walk.grad_noised, walk.grad_weight)
@@ -194,7 +219,7 @@ class _FusedLinearCeKl(torch.autograd.Function):
             gradient if gradient is None else gradient.to(dtype)
             for gradient, dtype in zip(scaled, ctx.given, strict=True)
         )
-        return (*given, None, None)
+        return (*given, None, None, None)
 
 
 def _chunk_size(count: int, vocabulary: int) -> int:
@@ -213,6 +238,7 @@ class _Walk:
         noised: Tensor,
         weight: Tensor,
         targets: Tensor,
+        noised_weight: Optional[Tensor],
         settings: _Settings,
         wanted: tuple[bool, ...],
     ) -> None:
@@ -221,6 +247,7 @@ class _Walk:
         self.targets = targets
         self.features = (clean.to(settings.dtype), noised.to(settings.dtype))
         self.weight = weight.to(settings.dtype)
+        self.noised_weight = None if noised_weight is None else noised_weight.to(settings.dtype)
         vocabulary = self.weight.size(0)
         self.chunk = settings.chunk_size or _chunk_size(count, vocabulary)
 
@@ -246,9 +273,8 @@ class _Walk:
         """One chunk: logits, losses, and the gradients of features and projection."""
         end = min(start + self.chunk, self.targets.size(0))
         count = end - start
-        # One product for both branches: the projection is then read once.
         inputs = torch.cat([branch[start:end] for branch in self.features])
-        logits = times_transposed(inputs, self.weight)
+        logits = self._logits(inputs, count)
         step = count
         if logits.device.type == "cpu":
             step = max(1, BLOCK_ELEMENTS // logits.size(1))
@@ -257,6 +283,13 @@ class _Walk:
             clean, noised = logits[first:last], logits[count + first : count + last]
             self._block(clean, noised, slice(start + first, start + last))
         self._multiply(inputs, logits, start, end)
+
+    def _logits(self, inputs: Tensor, count: int) -> Tensor:
+        if self.noised_weight is None:
+            # One product for both branches: the projection is then read once.
+            return times_transposed(inputs, self.weight)
+        clean = times_transposed(inputs[:count], self.weight)
+        return torch.cat([clean, times_transposed(inputs[count:], self.noised_weight)])
 
     def _multiply(self, inputs: Tensor, logits: Tensor, start: int, end: int) -> None:
         """From the gradient of the logits, which stands in their place, to those wanted."""
@@ -283,7 +316,9 @@ class _Walk:
         log_q = torch.log_softmax(noised, dim=-1, dtype=self.exact)
         if self.correct is not None:
             self.correct[rows] = (log_p.argmax(dim=-1) == targets) & ~ignored
-        self._cross_entropy(log_p, at_target, has_target, rows)
+        for log_probabilities, share in zip((log_p, log_q), self.settings.ce_weights, strict=True):
+            if share:
+                self._cross_entropy(log_probabilities, at_target, has_target * share, rows)
 
         working = clean.dtype is self.exact
         p = torch.exp(log_p, out=clean) if working else log_p.exp()
@@ -295,33 +330,40 @@ class _Walk:
         self.rows[2, rows] = divergence.squeeze(1)
         forward_kl = torch.linalg.vecdot(p, ratio).unsqueeze(1)
         w = self.settings.kl_weight
+        in_p, in_q = (has_target * share for share in self.settings.ce_weights)
         if self.through[1]:
-            inner = torch.sub((forward_kl - divergence) * w, ratio, alpha=w)
+            inner = torch.sub(in_q + (forward_kl - divergence) * w, ratio, alpha=w)
             q.mul_(inner).sub_(difference, alpha=w)
+            self._subtract_targets(q, at_target, in_q, self.settings.ce_weights[1])
         if self.through[0]:
-            inner = torch.add(has_target - w * forward_kl, ratio, alpha=w)
+            inner = torch.add(in_p - w * forward_kl, ratio, alpha=w)
             p.mul_(inner).add_(difference, alpha=w)
-            self._subtract_targets(p, at_target, has_target)
+            self._subtract_targets(p, at_target, in_p, self.settings.ce_weights[0])
         if not working:
             clean.copy_(p.mul_(self.scale))
             noised.copy_(q.mul_(self.scale))
 
     def _cross_entropy(
-        self, log_p: Tensor, at_target: Tensor, has_target: Tensor, rows: slice
+        self, log_p: Tensor, at_target: Tensor, in_loss: Tensor, rows: slice
     ) -> None:
-        nll = log_p.gather(1, at_target).neg_().mul_(has_target).squeeze(1)
+        """Add the losses of one branch; ``in_loss``, R x 1, is the weight of each row's."""
+        nll = log_p.gather(1, at_target).neg_().mul_(in_loss).squeeze(1)
         at_target_share, elsewhere = self._shares(log_p.size(1))
-        self.rows[1, rows] = nll
-        self.rows[0, rows] = at_target_share * nll
+        self.rows[1, rows] += nll
+        self.rows[0, rows] += at_target_share * nll
         if elsewhere:
-            everywhere = log_p.sum(dim=1).mul_(has_target.squeeze(1))
+            everywhere = log_p.sum(dim=1).mul_(in_loss.squeeze(1))
             self.rows[0, rows] -= elsewhere * everywhere
 
-    def _subtract_targets(self, grad: Tensor, at_target: Tensor, has_target: Tensor) -> None:
+    def _subtract_targets(
+        self, grad: Tensor, at_target: Tensor, in_loss: Tensor, share: float
+    ) -> None:
+        if not share:
+            return
         at_target_share, elsewhere = self._shares(grad.size(1))
         if elsewhere:
-            grad.sub_(has_target * elsewhere)
-        grad.scatter_add_(1, at_target, has_target * -at_target_share)
+            grad.sub_(in_loss * elsewhere)
+        grad.scatter_add_(1, at_target, in_loss * -at_target_share)
 
     def _shares(self, vocabulary: int) -> tuple[float, float]:
         """Weight of -log p at the target, and of every -log p, the target's included."""

@@ -80,6 +80,47 @@ def test_equals_the_equation(label_smoothing: float, kl_weight: float) -> None:
     compare(*inputs(), label_smoothing=label_smoothing, kl_weight=kl_weight)
 
 
+@pytest.mark.parametrize("ce_weights", [(0.5, 0.5), (0.0, 1.0), (0.0, 0.0), (1.0, 0.3)])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_cross_entropy_of_either_branch(
+    ce_weights: tuple[float, float], label_smoothing: float
+) -> None:
+    flags = {"label_smoothing": label_smoothing, "ce_weights": ce_weights, "kl_weight": 0.35}
+    compare(*inputs(), chunk_size=4, **flags)
+    for dtype, tolerance in ((torch.bfloat16, 3e-2), (torch.float16, 4e-3)):
+        compare(*inputs(dtype=dtype), tolerance, **flags)
+
+
+def test_both_branches_pay_for_padding_that_is_kept_by_divergence_alone() -> None:
+    given, targets = inputs()
+    keep = torch.ones_like(targets, dtype=torch.bool)
+    compare(given, targets, keep=keep, ce_weights=(0.5, 0.5), label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("ce_weights", [(1.0, 0.0), (0.0, 0.0)])
+def test_another_projection_for_the_noised_branch(ce_weights: tuple[float, float]) -> None:
+    given, targets = inputs()
+    other = inputs(length=4)[0]["weight"].detach().flip(0)
+    flags = {"noised_gradient": False, "ce_weights": ce_weights, "kl_weight": 0.7}
+    leaves = {name: given[name].detach().clone().requires_grad_() for name in NAMES}
+    result = fused_linear_ce_kl(
+        *leaves.values(), targets, ignore_index=PAD, noised_weight=other, chunk_size=3, **flags
+    )
+    result.loss.backward()
+    exact = {name: given[name].detach().double().requires_grad_() for name in NAMES}
+    wanted = plain_linear_ce_kl(
+        *exact.values(), targets, ignore_index=PAD, noised_weight=other.double(), **flags
+    )
+    wanted.loss.backward()
+    assert float(result.loss) == pytest.approx(float(wanted.loss), rel=1e-5)
+    assert float(result.symm_kl) == pytest.approx(float(wanted.symm_kl), rel=1e-5)
+    assert leaves["noised"].grad is None or not leaves["noised"].grad.any()
+    for name in ("clean", "weight"):
+        torch.testing.assert_close(
+            leaves[name].grad.double(), exact[name].grad, rtol=1e-5, atol=1e-6
+        )
+
+
 # Half precision: products and gradients are rounded to 8 and 11 bits.
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
@@ -312,6 +353,8 @@ def test_products_by_either_library(onednn: bool) -> None:
         ({"weight": torch.zeros(37, 9)}, r"\(V, 8\)"),
         ({"keep": torch.ones(3, 5)}, "keep must be bool"),
         ({"chunk_size": 0}, "chunk_size 0"),
+        ({"noised_weight": torch.zeros(37, 8)}, "noised_gradient=False"),
+        ({"noised_weight": torch.zeros(36, 8), "noised_gradient": False}, r"\(37, 8\) wanted"),
     ],
 )
 def test_what_does_not_belong_together(change: dict[str, Any], message: str) -> None:
