@@ -26,6 +26,7 @@ __all__ = [
     "ADAPTERS",
     "EmbeddingAdapter",
     "Perturbation",
+    "has_quant_noise",
     "perturbed_embeddings",
     "require_two_branches",
     "text_encoder",
@@ -101,7 +102,7 @@ def require_two_branches(model: nn.Module, one_pass: bool = True) -> None:
             noise, which makes two passes of one update differ; or base layers.
     """
     encoder = text_encoder(model)
-    if not one_pass and _has_quant_noise(encoder):
+    if not one_pass and has_quant_noise(encoder):
         raise UserError(
             "--quant-noise-pq and --quant-noise-scalar change the weights from pass to pass, "
             "which would enter the divergence as noise: use --r3f-passes packed, without "
@@ -121,7 +122,8 @@ def _takes_embeddings(encoder: nn.Module) -> bool:
     return takes and hasattr(encoder, "embed_tokens")
 
 
-def _has_quant_noise(encoder: nn.Module) -> bool:
+def has_quant_noise(encoder: nn.Module) -> bool:
+    """Whether quantisation noise gives every forward pass of this encoder other weights."""
     if getattr(encoder, "quant_noise", None) is not None:
         return True
     names = ("IntLinear", "IntEmbedding", "ActivationQuantizer")
