@@ -16,14 +16,17 @@ from rxf.forward.decoder import (
     require_generation,
 )
 from rxf.forward.noise import NoiseStream, add_noise, share_changed
+from rxf.forward.rounding import RoundingReport, log_noise_share
 
 __all__ = [
     "BranchPlan",
     "NoiseStream",
     "Perturbation",
+    "RoundingReport",
     "add_noise",
     "decoder_features",
     "decoder_outputs",
+    "log_noise_share",
     "log_probabilities",
     "output_projection",
     "perturbed_embeddings",

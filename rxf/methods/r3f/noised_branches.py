@@ -2,15 +2,20 @@
 
 from typing import Any, Optional
 
-from fairseq.logging import metrics
 from torch import Tensor, nn
 
-from rxf.forward import NoiseStream, require_two_branches, two_branches, unwrapped
+from rxf.forward import (
+    NoiseStream,
+    RoundingReport,
+    require_two_branches,
+    two_branches,
+    unwrapped,
+)
 from rxf.forward.branches import Call
-from rxf.methods.r3f.noising import EmbeddingNoise, RoundingReport
+from rxf.methods.r3f.noising import EmbeddingNoise
 from rxf.methods.r3f.settings import R3FConfig, branch_plan, check_settings
 
-__all__ = ["NoisedBranches", "log_noise_share"]
+__all__ = ["NoisedBranches"]
 
 
 class NoisedBranches:
@@ -32,7 +37,7 @@ class NoisedBranches:
         self._noise_type = str(cfg.noise_type)
         self._eps = cfg.eps
         self._detach = detach
-        self._rounding = RoundingReport()
+        self._rounding = RoundingReport(f"--eps {cfg.eps}")
         self._checked: Optional[int] = None
 
     def __call__(
@@ -48,19 +53,10 @@ class NoisedBranches:
         clean, noised = two_branches(model, net_input, call, noise, self.plan)
         if noise.share_changed is None:
             return clean, noised, {}
-        self._rounding.look_at(noise, clean.dtype)
+        self._rounding.look_at(noise.share_changed, clean.dtype)
         return clean, noised, {"noise_share": noise.share_changed * clean.size(0)}
 
     def _check(self, model: nn.Module) -> None:
         if self._checked != id(model):
             require_two_branches(model, self.plan.one_pass)
             self._checked = id(model)
-
-
-def log_noise_share(logging_outputs: list[dict[str, Any]]) -> None:
-    """Log ``noise_share`` where the outputs hold it; each counts by its ``nsentences``."""
-    if "noise_share" not in logging_outputs[0]:
-        return
-    sentences = sum(output["nsentences"] for output in logging_outputs)
-    share = sum(output["noise_share"] for output in logging_outputs)
-    metrics.log_scalar("noise_share", share / sentences, sentences)

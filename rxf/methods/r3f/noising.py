@@ -1,6 +1,5 @@
 """The noised branch's embeddings: one draw a batch, kept for as long as the batch lasts."""
 
-import logging
 from typing import Optional
 
 import torch
@@ -8,9 +7,7 @@ from torch import Tensor
 
 from rxf.forward import NoiseStream, add_noise, share_changed
 
-__all__ = ["EmbeddingNoise", "RoundingReport"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["EmbeddingNoise"]
 
 
 class EmbeddingNoise:
@@ -41,25 +38,3 @@ class EmbeddingNoise:
         if embeddings.dtype != torch.float32 and self.eps > 0:
             self.share_changed = share_changed(start, noised, padding_mask).detach()
         return noised
-
-
-class RoundingReport:
-    """Says once how much of the noise half precision leaves."""
-
-    # Below this share of changed coordinates the noise is not what --eps says.
-    ENOUGH = 0.95
-
-    def __init__(self) -> None:
-        self._said = False
-
-    def look_at(self, noise: EmbeddingNoise, dtype: torch.dtype) -> None:
-        if self._said or noise.share_changed is None:
-            return
-        self._said = True
-        share = float(noise.share_changed)
-        if share < self.ENOUGH:
-            logger.warning(
-                f"--eps {noise.eps}: {dtype} rounds most of this noise away, {share:.1%} of the "
-                "embedding coordinates changed (logged as noise_share); what is left of the "
-                "divergence comes from dropout. A larger --eps, --amp or fp32 keeps the noise"
-            )

@@ -7,7 +7,8 @@ from fairseq.criterions import register_criterion
 from torch import nn
 
 from rxf.classification import DIVERGENCES, Predictions, SentenceCriterion, SentenceCriterionConfig
-from rxf.methods.r3f.noised_branches import NoisedBranches, log_noise_share
+from rxf.forward import log_noise_share
+from rxf.methods.r3f.noised_branches import NoisedBranches
 from rxf.methods.r3f.settings import R3FConfig
 
 __all__ = ["SentencePredictionR3FConfig", "SentencePredictionR3FCriterion"]
