@@ -22,6 +22,7 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS = [
     Subcommand("doctor", "rxf.lab.doctor", "versions, fixes, and proof that the noise arrives"),
+    Subcommand("methods", "rxf.lab.methods", "the methods: what turns each on, what it costs"),
     Subcommand("prepare", "rxf.lab.prepare", "official data files to fairseq's binary form"),
     Subcommand("rouge", "rxf.lab.rouge", "ROUGE-1/2/L of summaries, as the papers report them"),
     Subcommand("bleu", "rxf.lab.bleu", "BLEU and chrF of translations, with their signatures"),

@@ -1,4 +1,4 @@
-"""`rxf doctor`: what is installed, which fixes are on, and proof that the noise arrives."""
+"""`rxf doctor`: what is installed, which fixes and methods there are, proof of the noise."""
 
 import argparse
 import importlib.metadata
@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; the status is 1 where the noise does not reach the logits."""
+    """Print the report.
+
+    Returns:
+        1 where the noise does not reach the logits, or fairseq does not know a method.
+    """
     import rxf
     from rxf import fairseq_fixes
 
@@ -33,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
         state = "on " if fairseq_fixes.status()[fix.name] else "OFF"
         print(f"  {state} {fix.name:<24} {fix.symptom}")
 
+    print("\nMethods (what turns each on; `rxf methods` says more):")
+    unknown = _print_methods()
+
     print("\nR3F on a tiny RoBERTa without dropout, symmetric KL per sentence in nats:")
     divergences = noise_reaches_the_logits()
     for eps, divergence in divergences.items():
@@ -45,7 +52,22 @@ def run(args: argparse.Namespace) -> int:
         else "BROKEN: the noise does not reach the logits as it should"
     )
     print(f"  {verdict}")
-    return 0 if works else 1
+    return 0 if works and not unknown else 1
+
+
+def _print_methods() -> int:
+    """One line for each method and kind; returns how many fairseq would not know."""
+    from rxf.lab.methods.surface import KINDS, fairseq_knows, switch
+    from rxf.methods.registry import methods
+
+    kinds = [(method, kind) for method in methods() for kind in KINDS if switch(method, kind)]
+    unknown = 0
+    for method, kind in kinds:
+        known = fairseq_knows(method, kind)
+        unknown += not known
+        state = "on " if known else "NOT REGISTERED"
+        print(f"  {state} {method.name:<9} {kind:<11} {switch(method, kind)}")
+    return unknown
 
 
 def _version(package: str) -> str:

@@ -45,7 +45,8 @@ class Method:
         needs: what it needs besides data and a pre-trained model.
         cost: see :class:`Cost`.
         registers: modules of its folder that ``--user-dir rxf`` imports; one that has an
-            ``install()`` gets it called.
+            ``install()`` gets it called, one that adds flags to models does so in an
+            ``add_flags(parser)``, which tables read.
         sentences: flag -> value that turns it on in sentence prediction; None where it does
             not apply.  Flags in Python's spelling: ``{"criterion": "sentence_prediction_r3f"}``.
         generation: likewise for translation and summarization.

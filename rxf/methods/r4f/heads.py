@@ -18,7 +18,7 @@ from rxf.errors import UserError
 from rxf.methods.r4f.spectral_norm import SpectralNormLinear
 from rxf.methods.r4f.state_dict import add_plain_keys, plain_layers, settle_keys
 
-__all__ = ["SCOPES", "install", "normalize_head"]
+__all__ = ["SCOPES", "add_flags", "install", "normalize_head"]
 
 # What --spectral-norm-scope says, and the layers of a head that it means.
 SCOPES = {"out_proj": ("out_proj",), "head": ("dense", "out_proj")}
@@ -30,7 +30,7 @@ def install() -> None:
     for model in MODELS:
         if "_rxf_spectral_norm" not in vars(model):
             model._rxf_spectral_norm = True
-            _add_flag(model)
+            _wrap_add_args(model)
             _wrap_register(model)
             _wrap_upgrade(model)
 
@@ -51,18 +51,23 @@ def normalize_head(head: nn.Module, scope: str) -> None:
         setattr(head, name, SpectralNormLinear(getattr(head, name)))
 
 
-def _add_flag(model: Any) -> None:
+def add_flags(parser: Any) -> None:
+    """The flags that this adds to the models' own."""
+    parser.add_argument(
+        "--spectral-norm-scope",
+        choices=list(SCOPES),
+        default="out_proj",
+        help="which weights of the classification head are normalised: out_proj, as "
+        "released, or head, every weight matrix, as the paper says",
+    )
+
+
+def _wrap_add_args(model: Any) -> None:
     original: Callable[..., None] = model.add_args
 
     def add_args(parser: Any) -> None:
         original(parser)
-        parser.add_argument(
-            "--spectral-norm-scope",
-            choices=list(SCOPES),
-            default="out_proj",
-            help="which weights of the classification head are normalised: out_proj, as "
-            "released, or head, every weight matrix, as the paper says",
-        )
+        add_flags(parser)
 
     model.add_args = staticmethod(add_args)
 
