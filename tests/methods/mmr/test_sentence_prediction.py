@@ -76,14 +76,16 @@ def test_equals_the_formula(three_classes: Path, kind: str, rows: int, autocast:
         penalty = plain(features, targets)
     cross_entropy = F.cross_entropy(logits.float(), targets, reduction="sum")
     wanted = cross_entropy + 0.7 * rows * penalty
-    tolerance = 5e-2 if autocast else 1e-5
+    tolerance = 3e-2 if autocast else 1e-5
     torch.testing.assert_close(loss.double(), wanted, rtol=1e-5, atol=1e-5)
     assert size == rows and float(logged["mmr"]) == pytest.approx(rows * float(penalty), rel=1e-5)
     expected = gradients(model, wanted)
     assert got.keys() == expected.keys()
+    # Of each parameter, by the size of all: some gradients are rounding and nothing else.
+    size_of_all = torch.cat([gradient.flatten() for gradient in expected.values()]).norm()
     for name, gradient in expected.items():
-        apart = (got[name] - gradient).norm()
-        assert apart <= tolerance * gradient.norm() + 1e-6, (name, apart, gradient.norm())
+        apart = (got[name] - gradient).norm() / size_of_all
+        assert apart <= tolerance, (name, apart)
     assert (logged["mmr"] > 0) == (rows > 1)
 
 
