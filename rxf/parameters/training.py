@@ -27,7 +27,15 @@ from rxf.errors import UserError
 from rxf.fairseq_fixes.patching import wrap, wrap_trainer_reading
 from rxf.parameters.ledger import Ledger
 
-__all__ = ["Training", "building", "install", "keep_initial_weights"]
+__all__ = [
+    "Training",
+    "all_reduce",
+    "building",
+    "evaluated_batches",
+    "install",
+    "keep_initial_weights",
+    "refuse_unknown_layouts",
+]
 
 _DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
 # The trainer that builds its optimizer now.
@@ -48,7 +56,8 @@ class Training:
     """
 
     def __init__(self, trainer: Trainer, tensors: list[torch.Tensor]) -> None:
-        _refuse_unknown_layouts(trainer.cfg)
+        instead = f"use --optimizer adam in place of {trainer.cfg.optimizer._name}"
+        refuse_unknown_layouts(trainer.cfg, instead)
         self._trainer = trainer
         self.model: nn.Module = trainer.get_model()
         self.ledger = Ledger.match(tensors, self.model, trainer.get_criterion())
@@ -65,19 +74,11 @@ class Training:
 
     def all_reduce_max(self, values: torch.Tensor) -> torch.Tensor:
         """The largest of each element over all data-parallel ranks, in place."""
-        return self._all_reduce(values, "max")
+        return all_reduce(self._trainer, values, "max")
 
     def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of each element over all data-parallel ranks, in place."""
-        return self._all_reduce(values, "sum")
-
-    def _all_reduce(self, values: torch.Tensor, operation: str) -> torch.Tensor:
-        if self._trainer.data_parallel_world_size > 1:
-            from fairseq.distributed import utils as distributed_utils
-
-            group = self._trainer.data_parallel_process_group
-            distributed_utils.all_reduce(values, group=group, op=operation)
-        return values
+        return all_reduce(self._trainer, values, "sum")
 
     @property
     def device(self) -> torch.device:
@@ -105,23 +106,54 @@ class Training:
             gradient of the batch's mean loss; None is a gradient of zero.
         """
         trainer = self._trainer
-        common, dataset = trainer.cfg.common, trainer.cfg.dataset
-        model, criterion = trainer.get_model(), trainer.get_criterion()
+        common = trainer.cfg.common
         parameters = [entry.parameter for entry in self.ledger.entries]
         scale = float(common.fp16_init_scale) if common.fp16 or common.amp else 1.0
-        with _undisturbed(trainer, parameters), _evaluating(model, criterion):
-            batches = trainer.get_train_iterator(
-                epoch, load_dataset=False, disable_iterator_cache=True
-            ).next_epoch_itr(
-                shuffle=epoch > dataset.curriculum,
-                fix_batches_to_gpus=trainer.cfg.distributed_training.fix_batches_to_gpus,
-            )
-            # A thread that reads ahead would otherwise go on to do so during training.
-            for batch in batches.take(count):
-                # Empty ones make the ranks' shards equally long.
-                if batch:
-                    sample, _ = trainer._prepare_sample(batch)
-                    yield scale * _backpropagate(trainer, parameters, sample, scale)
+        with contextlib.closing(evaluated_batches(trainer, epoch, count)) as samples:
+            for sample in samples:
+                yield scale * _backpropagate(trainer, parameters, sample, scale)
+
+
+def evaluated_batches(trainer: Trainer, epoch: int, count: int) -> Generator[Any, None, None]:
+    """Training batches, one after another, beside a training that does not notice.
+
+    Within, model and criterion are in eval mode, and random numbers are those of ``--seed``.
+    Each rank gets its own shard.  When all have come, or the generator is closed, training
+    goes on as if there had been none of it: modes, gradients, random numbers.
+
+    Args:
+        trainer: of the training.
+        epoch: whose order of the data it is.
+        count: how many batches, on each rank; fewer come where the data has fewer.
+
+    Yields:
+        samples as a criterion gets them, on the trainer's device.
+    """
+    dataset = trainer.cfg.dataset
+    model, criterion = trainer.get_model(), trainer.get_criterion()
+    parameters = [*model.parameters(), *criterion.parameters()]
+    with _undisturbed(trainer, parameters), _evaluating(model, criterion):
+        batches = trainer.get_train_iterator(
+            epoch, load_dataset=False, disable_iterator_cache=True
+        ).next_epoch_itr(
+            shuffle=epoch > dataset.curriculum,
+            fix_batches_to_gpus=trainer.cfg.distributed_training.fix_batches_to_gpus,
+        )
+        # A thread that reads ahead would otherwise go on to do so during training.
+        for batch in batches.take(count):
+            # Empty ones make the ranks' shards equally long.
+            if batch:
+                yield trainer._prepare_sample(batch)[0]
+
+
+def all_reduce(trainer: Trainer, values: torch.Tensor, operation: str) -> torch.Tensor:
+    """``sum`` or ``max`` of each element over all data-parallel ranks, in place."""
+    if trainer.data_parallel_world_size > 1:
+        from fairseq.distributed import utils as distributed_utils
+
+        group = trainer.data_parallel_process_group
+        distributed_utils.all_reduce(values, group=group, op=operation)
+    return values
 
 
 def _backpropagate(
@@ -267,7 +299,16 @@ def _continues(trainer: Trainer, state: dict[str, Any]) -> bool:
 # ----------------------------------------------------------------- configuration
 
 
-def _refuse_unknown_layouts(cfg: Any) -> None:
+def refuse_unknown_layouts(cfg: Any, instead: str) -> None:
+    """Refuse set-ups in which parameters cannot be told apart.
+
+    Args:
+        cfg: of the run.
+        instead: what a user who wants the set-up can do.
+
+    Raises:
+        UserError: it is one.
+    """
     distributed = cfg.distributed_training
     refused = {
         "--ddp-backend fully_sharded": distributed.ddp_backend == "fully_sharded",
@@ -280,8 +321,7 @@ def _refuse_unknown_layouts(cfg: Any) -> None:
         if is_on:
             raise UserError(
                 f"{flag} spreads parameters or their optimizer over processes, where no "
-                f"parameter can be told by its name: leave it out, or use --optimizer adam "
-                f"in place of {cfg.optimizer._name}"
+                f"parameter can be told by its name: leave it out, or {instead}"
             )
 
 
