@@ -17,6 +17,7 @@ from rxf.forward.decoder import (
 )
 from rxf.forward.noise import NoiseStream, add_noise, share_changed
 from rxf.forward.rounding import RoundingReport, log_noise_share
+from rxf.forward.weights import evaluating, replaced_weights
 
 __all__ = [
     "BranchPlan",
@@ -26,10 +27,12 @@ __all__ = [
     "add_noise",
     "decoder_features",
     "decoder_outputs",
+    "evaluating",
     "log_noise_share",
     "log_probabilities",
     "output_projection",
     "perturbed_embeddings",
+    "replaced_weights",
     "replay_dropout",
     "require_generation",
     "require_two_branches",
