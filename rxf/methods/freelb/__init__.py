@@ -13,7 +13,4 @@ METHOD = Method(
     registers=("sentence_prediction",),
     sentences={"criterion": "sentence_prediction_freelb"},
     plain_at={"freelb_steps": 1, "freelb_init_mag": 0.0},
-    # The random start is drawn for each batch, so that two of 4 rows start elsewhere than one
-    # of 8; all that follows it is sentence by sentence.
-    tiny={"freelb_init_mag": 0.0},
 )

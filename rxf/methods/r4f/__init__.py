@@ -15,4 +15,5 @@ METHOD = Method(
         "criterion": "sentence_prediction_r3f",
         "spectral_norm_classification_head": True,
     },
+    tiny={"eps": 0.05, "spectral_norm_scope": "head"},
 )

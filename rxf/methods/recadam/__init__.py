@@ -14,4 +14,6 @@ METHOD = Method(
     registers=("optimizer",),
     sentences={"optimizer": "recadam"},
     generation={"optimizer": "recadam"},
+    # The pull lasts as long as a handful of updates, and is stable at a learning rate of 0.01.
+    tiny={"recadam_anneal_t0": 6.0, "recadam_pretrain_cof": 20.0},
 )
