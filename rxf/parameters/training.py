@@ -25,6 +25,7 @@ from torch import nn
 
 from rxf.errors import UserError
 from rxf.fairseq_fixes.patching import wrap, wrap_trainer_reading
+from rxf.forward import evaluating
 from rxf.parameters.ledger import Ledger
 
 __all__ = [
@@ -132,7 +133,7 @@ def evaluated_batches(trainer: Trainer, epoch: int, count: int) -> Generator[Any
     dataset = trainer.cfg.dataset
     model, criterion = trainer.get_model(), trainer.get_criterion()
     parameters = [*model.parameters(), *criterion.parameters()]
-    with _undisturbed(trainer, parameters), _evaluating(model, criterion):
+    with _undisturbed(trainer, parameters), evaluating(model, criterion):
         batches = trainer.get_train_iterator(
             epoch, load_dataset=False, disable_iterator_cache=True
         ).next_epoch_itr(
@@ -190,19 +191,6 @@ def _undisturbed(trainer: Trainer, parameters: Sequence[nn.Parameter]) -> Iterat
             trainer._dummy_batch = dummy_batch
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
-
-
-@contextlib.contextmanager
-def _evaluating(*roots: nn.Module) -> Iterator[None]:
-    before = [(module, module.training) for root in roots for module in root.modules()]
-    for root in roots:
-        root.eval()
-    try:
-        yield
-    finally:
-        # Children come after their parents, so that each has its own mode in the end.
-        for module, was_training in before:
-            module.train(was_training)
 
 
 def building(tensors: list[torch.Tensor]) -> Training:

@@ -11,8 +11,9 @@ from fairseq.trainer import Trainer
 from torch import Tensor
 
 from rxf.errors import UserError
+from rxf.forward import replaced_weights
 from rxf.methods.pac_tuning.bound import prior_grid, smallest_k
-from rxf.methods.pac_tuning.model import perturbed, replaced_weights
+from rxf.methods.pac_tuning.model import perturbed
 from rxf.methods.pac_tuning.posterior import Posterior
 from rxf.methods.pac_tuning.settings import PacTuningConfig
 from rxf.parameters.training import all_reduce, evaluated_batches
@@ -68,7 +69,7 @@ def _losses(
     rows = len(trainer.task.dataset(trainer.cfg.dataset.train_subset))
     found = torch.zeros(2, rows, dtype=torch.float64, device=trainer.device)
     for sample in evaluated_batches(trainer, 1, batches or sys.maxsize):
-        with amp, replaced_weights(model, layout.names, noised):
+        with amp, replaced_weights(model, dict(zip(layout.names, noised, strict=True))):
             logits = call(model, sample["net_input"])
         targets = sample["target"].view(-1)
         losses = F.cross_entropy(logits.float(), targets, reduction="none")

@@ -1,8 +1,7 @@
-"""What PAC-tuning asks of a model: its parameters, no dropout, a run with other weights."""
+"""What PAC-tuning asks of a model: its parameters, no dropout, weights with noise."""
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from rxf.errors import UserError
-from rxf.forward import unwrapped
+from rxf.forward import evaluating
 
-__all__ = ["freeze_embeddings", "perturbed", "prepare", "replaced_weights", "used_parameters"]
+__all__ = ["freeze_embeddings", "perturbed", "prepare", "used_parameters"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +72,9 @@ def used_parameters(model: nn.Module, net_input: dict[str, Any], head: str) -> d
         head: name of the classification head.
     """
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    with torch.enable_grad():
+    with torch.enable_grad(), evaluating(model):
         logits, _ = model(**net_input, features_only=True, classification_head_name=head)
     found = torch.autograd.grad(logits.float().sum(), list(named.values()), allow_unused=True)
-    for module, mode in modes:
-        module.training = mode
     return {
         name: parameter
         for (name, parameter), gradient in zip(named.items(), found, strict=True)
@@ -90,36 +85,3 @@ def used_parameters(model: nn.Module, net_input: dict[str, Any], head: str) -> d
 def perturbed(weights: Sequence[Tensor], noise: Sequence[Tensor]) -> list[Tensor]:
     """``w + noise``, summed in float32 and returned in the dtype of w; the weights stay."""
     return [(w.float() + n).to(w.dtype) for w, n in zip(weights, noise, strict=True)]
-
-
-@contextlib.contextmanager
-def replaced_weights(
-    model: nn.Module, names: Sequence[str], tensors: Sequence[Tensor]
-) -> Iterator[None]:
-    """Within this context other tensors stand in the place of parameters.
-
-    A wrapper around the model does not notice; it finds the parameters in the graph of what
-    stands in for them.  ``torch.func.functional_call`` would do, but for modules that are
-    there twice (BART's embeddings): these it does not put back as they were (torch 2.13).
-
-    Args:
-        model: in its wrappers or not.
-        names: of the parameters, out of the wrappers.
-        tensors: likewise.
-    """
-    inner = unwrapped(model)
-    parameters = [inner.get_parameter(name) for name in names]
-    instead = {id(p): tensor for p, tensor in zip(parameters, tensors, strict=True)}
-    places = [
-        (module._parameters, key, parameter)
-        for module in inner.modules()
-        for key, parameter in module._parameters.items()
-        if id(parameter) in instead
-    ]
-    try:
-        for held, key, parameter in places:
-            held[key] = instead[id(parameter)]  # type: ignore[assignment]
-        yield
-    finally:
-        for held, key, parameter in places:
-            held[key] = parameter

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rxf.classification import Predictions, SentenceCriterion, SentenceCriterionConfig
 from rxf.errors import UserError
-from rxf.forward import NoiseStream, unwrapped
+from rxf.forward import NoiseStream, replaced_weights, unwrapped
 from rxf.methods.pac_tuning.bound import gaussian_kl, interpolated_k, penalty, prior_grid
 from rxf.methods.pac_tuning.estimate import estimate_k
 from rxf.methods.pac_tuning.gradients import VarianceGradients
@@ -18,7 +18,6 @@ from rxf.methods.pac_tuning.model import (
     freeze_embeddings,
     perturbed,
     prepare,
-    replaced_weights,
     used_parameters,
 )
 from rxf.methods.pac_tuning.posterior import Layout, Posterior, head_rate
@@ -96,7 +95,7 @@ class SentencePredictionPacCriterion(SentenceCriterion):
         noise = self.stream.draw(sigma, "normal", 1.0).clamp_(-NOISE_LIMIT, NOISE_LIMIT)
         layout = posterior.layout
         noised = perturbed(weights, layout.views(sigma * noise))
-        with replaced_weights(model, layout.names, noised):
+        with replaced_weights(model, dict(zip(layout.names, noised, strict=True))):
             logits = self.logits(model, sample["net_input"])
         logged = {"pac_stage": self.stage, "pac_sigma": sigma.detach().mean()}
         extra = None
