@@ -9,6 +9,7 @@ glue_tasks      the nine GLUE tasks in one table
 glue            `rxf prepare glue`, made of the six above
 summarization   `rxf prepare summarization`: texts and summaries, line by line
 text            `rxf prepare text`: running text to pre-train on
+surt            `rxf prepare surt`: a prepared task's own text to pre-train on
 """
 
 import argparse
@@ -32,6 +33,7 @@ DATASETS = [
         "summarization", "rxf.lab.prepare.summarization", "texts and summaries, one pair a line"
     ),
     Dataset("text", "rxf.lab.prepare.text", "running text to pre-train on, a document a line"),
+    Dataset("surt", "rxf.lab.prepare.surt", "a prepared GLUE task's own text to pre-train on"),
 ]
 
 
