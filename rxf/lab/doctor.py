@@ -67,6 +67,9 @@ def _print_methods() -> int:
         unknown += not known
         state = "on " if known else "NOT REGISTERED"
         print(f"  {state} {method.name:<9} {kind:<11} {switch(method, kind)}")
+    for method in methods():
+        if method.recipe:
+            print(f"  on  {method.name:<9} {'recipe':<11} {method.recipe}")
     return unknown
 
 
