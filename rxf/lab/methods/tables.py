@@ -62,7 +62,7 @@ def _surface(method: Method) -> list[str]:
     if typed[0] == typed[1]:
         cells[1] = "the same"
     if method.recipe:
-        cells[0] += f", recipe `{method.recipe}`"
+        cells = [f"recipe `{method.recipe}`", NONE]
     return [method.title, *cells, _flags(method) or NONE]
 
 
