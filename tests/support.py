@@ -405,7 +405,7 @@ def _forked(words: list[str], env: Mapping[str, str], cwd: Path, out: Path, err:
     # The way in which this process was started is handed down as the default; data loaders
     # would start a server of their own by it, which nothing ends.
     multiprocessing.set_start_method("fork", force=True)
-    module = words[0].removeprefix("fairseq-")
+    module = words[0].removeprefix("fairseq-").replace("-", "_")
     status = 0
     try:
         importlib.import_module(f"fairseq_cli.{module}").cli_main()

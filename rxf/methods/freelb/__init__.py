@@ -13,4 +13,5 @@ METHOD = Method(
     registers=("sentence_prediction",),
     sentences={"criterion": "sentence_prediction_freelb"},
     plain_at={"freelb_steps": 1, "freelb_init_mag": 0.0},
+    tiny={"freelb_adv_lr": 0.02, "freelb_init_mag": 0.02, "freelb_max_norm": 0.06},
 )

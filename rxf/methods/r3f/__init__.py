@@ -14,5 +14,5 @@ METHOD = Method(
     sentences={"criterion": "sentence_prediction_r3f"},
     generation={"criterion": "label_smoothed_cross_entropy_r3f"},
     plain_at={"r3f_lambda": 0.0},
-    tiny={"eps": 0.05},
+    tiny={"eps": 0.05, "r3f_lambda": 0.1},
 )

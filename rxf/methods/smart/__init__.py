@@ -15,5 +15,5 @@ METHOD = Method(
     sentences={"criterion": "sentence_prediction_smart"},
     generation={"criterion": "label_smoothed_cross_entropy_smart"},
     plain_at={"smart_lambda": 0.0, "smart_mu": 0.0},
-    tiny={"smart_eps": 0.05, "smart_sigma": 0.05, "smart_eta": 1.0},
+    tiny={"smart_lambda": 0.1, "smart_eps": 0.02, "smart_sigma": 0.02, "smart_mu": 0.1},
 )
