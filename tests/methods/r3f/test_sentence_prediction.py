@@ -232,7 +232,7 @@ def test_half_precision_says_once_what_is_left_of_the_noise(
         loss.backward()
         assert loss.isfinite()
         assert 0 < logged["noise_share"] / 8 < 0.9
-    lines = [r.getMessage() for r in caplog.records if r.name.startswith("rxf.methods.r3f")]
+    lines = [r.getMessage() for r in caplog.records if r.name == "rxf.forward.rounding"]
     assert len(lines) == 1
     assert "--eps 1e-05" in lines[0] and "%" in lines[0]
 
