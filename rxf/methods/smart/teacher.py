@@ -1,7 +1,7 @@
 """The slow copy of the model that the Bregman proximal term compares with."""
 
 import math
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.trainer import Trainer
@@ -41,9 +41,10 @@ class MeanTeacher:
     @torch.no_grad()
     def follow(self, model: nn.Module, beta: float) -> None:
         """One update of the averages."""
-        now = [parameter.detach().to(torch.float32) for _, parameter in _averaged(model)]
-        kept = [self.tensors[name] for name, _ in _averaged(model)]
-        torch._foreach_lerp_(kept, now, 1.0 - beta)
+        now = {name: parameter.detach().float() for name, parameter in _averaged(model)}
+        # What a checkpoint has brought may still lie on the CPU.
+        self.tensors = {name: self.tensors[name].to(new.device) for name, new in now.items()}
+        torch._foreach_lerp_(list(self.tensors.values()), list(now.values()), 1.0 - beta)
 
     def outputs(self, model: nn.Module, net_input: dict[str, Any], call: Call) -> Tensor:
         """What ``call`` makes of the batch with the averages as weights: no gradient, no dropout.
@@ -76,7 +77,8 @@ class KeepsTeacher(nn.Module):
 
     smart: SmartConfig
     teacher: MeanTeacher
-    _switch_at: Optional[float] = None
+    # The last update at which --smart-beta holds; set by before_epoch.
+    _switch_at: float = math.inf
 
     def keep_teacher(self, cfg: SmartConfig) -> None:
         """To be called at construction."""
@@ -108,7 +110,7 @@ class KeepsTeacher(nn.Module):
         """Let the teacher follow."""
         if self.smart.smart_mu == 0:
             return
-        early = trainer.get_num_updates() <= (self._switch_at or math.inf)
+        early = trainer.get_num_updates() <= self._switch_at
         beta = self.smart.smart_beta if early else self.smart.smart_late_beta
         self.teacher_of(trainer.get_model()).follow(trainer.get_model(), beta)
 

@@ -18,16 +18,26 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
     return {n: p.detach().float().clone() for n, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("precision", [{}, {"fp16": True, "memory_efficient_fp16": True}])
-def test_it_is_the_average_by_its_definition(sentence_data: Path, precision: Any) -> None:
+@pytest.mark.parametrize(
+    "more, early_updates",
+    [
+        ({}, 2),
+        ({"fp16": True, "memory_efficient_fp16": True}, 2),
+        ({"smart_early_share": 0.0}, 0),
+        ({"smart_early_share": 1.0}, 20),
+    ],
+)
+def test_it_is_the_average_by_its_definition(
+    sentence_data: Path, more: Any, early_updates: int
+) -> None:
     """beta 0.8 for the first 10 % of 20 updates, then 0.95, from the first weights on."""
-    flags = {**SMART, "smart_beta": 0.8, "smart_late_beta": 0.95, "lr": 0.01, **precision}
+    flags = {**SMART, "smart_beta": 0.8, "smart_late_beta": 0.95, "lr": 0.01, **more}
     trainer, task, criterion = trainer_with(sentence_data, **flags)
     trainer.begin_epoch(1)
     wanted = weights(trainer.get_model())
     for update in range(1, 5):
         trainer.train_step([first_batch(task)])
-        beta = 0.8 if update <= 2 else 0.95
+        beta = 0.8 if update <= early_updates else 0.95
         now = weights(trainer.get_model())
         wanted = {name: beta * value + (1 - beta) * now[name] for name, value in wanted.items()}
         assert criterion.teacher.tensors.keys() == wanted.keys()
