@@ -36,6 +36,7 @@ MODULES: list[str] = [
     "denoising_flags",
     "amp_unscale",
     "amp_resume",
+    "optimizer_mismatch",
 ]
 
 
