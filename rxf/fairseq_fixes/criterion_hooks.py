@@ -16,6 +16,8 @@ A criterion may define any of these; each is looked for on the criterion itself,
 * ``before_epoch(trainer, epoch)``: at the start of each epoch, all weights being loaded.
 * ``after_update(trainer)``: after each update that was not skipped for an overflow.
 
+One that cannot do without calls :func:`require_hooks` at construction.
+
 Why this mends it: the four are called from where fairseq's trainer does the work.
 """
 
@@ -25,8 +27,11 @@ from fairseq.tasks.fairseq_task import FairseqTask
 from fairseq.trainer import Trainer
 from torch import nn
 
-from rxf.fairseq_fixes import Fix
+from rxf.errors import UserError
+from rxf.fairseq_fixes import Fix, status
 from rxf.fairseq_fixes.patching import wrap
+
+__all__ = ["FIX", "require_hooks"]
 
 # The trainers that are in the middle of an update.
 _updating: list[Trainer] = []
@@ -38,6 +43,21 @@ def _apply() -> None:
     wrap(Trainer, "begin_epoch", _begin_epoch)
     wrap(Trainer, "train_step", _trainer_train_step)
     wrap(Trainer, "set_num_updates", _set_num_updates)
+
+
+def require_hooks(criterion: str) -> None:
+    """Refuse a criterion whose hooks would not be called.
+
+    Args:
+        criterion: its name, as ``--criterion`` has it.
+
+    Raises:
+        UserError: this fix is off.
+    """
+    if not status()[FIX.name]:
+        raise UserError(
+            f"--criterion {criterion} needs rxf's fix {FIX.name}: take it out of RXF_FIXES"
+        )
 
 
 def _hook(criterion: nn.Module, name: str) -> Any:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rxf.errors import UserError
+from rxf.fairseq_fixes import criterion_hooks
 from rxf.forward import NoiseStream
 from rxf.methods.registry import PLAIN
 from tests.methods.every import (
@@ -29,6 +30,9 @@ from tests.methods.every import (
 from tests.support import assert_bit_equal
 
 DataOf = dict[str, Data]
+
+
+HOOKS = ("build_for", "train_step", "before_epoch", "after_update")
 
 
 def after_two_updates(case: Case, data: Data, parts: int) -> list[dict[str, Tensor]]:
@@ -144,3 +148,18 @@ def test_regression_trains_or_is_refused(case: Case, data_of: DataOf) -> None:
     for start in [*range(0, 64, 8)] * 2:
         trainer.train_step([rows(trainer, start, start + 8)])
     assert task_loss(trainer, everything, case.kind) < 0.5 * before
+
+
+@CASES
+def test_hooks_that_nothing_calls_are_refused(
+    case: Case, data_of: DataOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would train on without its teacher, its heads or its bound."""
+    criterion = trainer_for(data_of[case.kind], case.settings).get_criterion()
+    monkeypatch.setattr(criterion_hooks, "status", lambda: {"criterion-hooks": False})
+    if not any(hasattr(criterion, name) for name in HOOKS):
+        trainer_for(data_of[case.kind], case.settings)
+        return
+    name = case.settings["criterion"]
+    with pytest.raises(UserError, match=f"^--criterion {name} needs rxf's fix criterion-hooks"):
+        trainer_for(data_of[case.kind], case.settings)

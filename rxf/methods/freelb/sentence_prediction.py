@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rxf.classification import SentenceCriterion, SentenceCriterionConfig
 from rxf.errors import UserError, check_choice, check_number
+from rxf.fairseq_fixes.criterion_hooks import require_hooks
 from rxf.forward import (
     NoiseStream,
     add_noise,
@@ -70,9 +71,9 @@ class SentencePredictionFreeLBCriterion(SentenceCriterion):
     Source: Zhu et al. 2019, algorithm 1.
 
     Raises:
-        UserError: settings that mean nothing, at construction; at the first update, a model
-            that cannot be given embeddings or has quantisation noise, and training without
-            the fix ``criterion-hooks``.
+        UserError: settings that mean nothing, or no fix ``criterion-hooks``, at construction;
+            at the first update, a model that cannot be given embeddings or has quantisation
+            noise.
     """
 
     per_sentence = ("delta_norm",)
@@ -84,6 +85,8 @@ class SentencePredictionFreeLBCriterion(SentenceCriterion):
         self.stream = NoiseStream()
         # One pass on clean embeddings.
         self.plain = cfg.freelb_steps == 1 and cfg.freelb_init_mag == 0
+        if not self.plain:
+            require_hooks("sentence_prediction_freelb")
         self._checked: Optional[int] = None
 
     def forward(
@@ -97,8 +100,8 @@ class SentencePredictionFreeLBCriterion(SentenceCriterion):
         """
         if model.training and not self.plain:
             raise UserError(
-                "--criterion sentence_prediction_freelb: nothing calls its training step; leave "
-                "the fix criterion-hooks on (RXF_FIXES), with --task sentence_prediction"
+                "--criterion sentence_prediction_freelb: this task does not call its training "
+                "step: use --task sentence_prediction"
             )
         return super().forward(model, sample, reduce)
 

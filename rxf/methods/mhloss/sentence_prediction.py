@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rxf.classification import Predictions, SentenceCriterion, SentenceCriterionConfig
 from rxf.errors import UserError, check_number
+from rxf.fairseq_fixes.criterion_hooks import require_hooks
 from rxf.forward import unwrapped
 from rxf.forward.catching import caught_inputs
 from rxf.methods.mhloss.heads import copy_mean, new_heads
@@ -44,13 +45,14 @@ class SentencePredictionMHLossCriterion(SentenceCriterion):
     Source: our reading of Fu et al. 2023, see README.md.
 
     Raises:
-        UserError: ``--mhloss-heads`` below 1; before training, a model whose head does not end
-            in a plain linear layer.
+        UserError: ``--mhloss-heads`` below 1, or no fix ``criterion-hooks``; before training, a
+            model whose head does not end in a plain linear layer.
     """
 
     def __init__(self, cfg: SentencePredictionMHLossConfig, task: Any) -> None:
         super().__init__(cfg, task)
         check_number("--mhloss-heads", cfg.mhloss_heads, cfg.mhloss_heads >= 1, "of 1 or more")
+        require_hooks("sentence_prediction_mhloss")
         self.heads = nn.ModuleList()
 
     def build_for(self, model: nn.Module) -> None:
@@ -74,8 +76,8 @@ class SentencePredictionMHLossCriterion(SentenceCriterion):
         if not model.training:
             return super().predict(model, sample)
         inner = unwrapped(model)
-        if not len(self.heads):  # called without a trainer
-            self.build_for(inner)
+        if not len(self.heads):
+            raise RuntimeError("no heads: call build_for, or train by the trainer")
         with caught_inputs(self._out_proj(inner)) as caught:
             self.logits(model, sample["net_input"])
         branches = tuple(head(caught[0]) for head in self.heads)

@@ -9,7 +9,7 @@ from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
 from rxf.classification import Predictions, SentenceCriterion, SentenceCriterionConfig
-from rxf.errors import UserError
+from rxf.fairseq_fixes.criterion_hooks import require_hooks
 from rxf.forward import NoiseStream, replaced_weights, unwrapped
 from rxf.methods.pac_tuning.bound import gaussian_kl, interpolated_k, penalty, prior_grid
 from rxf.methods.pac_tuning.estimate import estimate_k
@@ -62,6 +62,7 @@ class SentencePredictionPacCriterion(SentenceCriterion):
     def __init__(self, cfg: SentencePredictionPacConfig, task: Any) -> None:
         super().__init__(cfg, task)
         check_settings(cfg, cfg.regression_target)
+        require_hooks("sentence_prediction_pac")
         self.settings = cfg
         self.stream = NoiseStream(cfg.pac_noise_seed)
         self.stage = 1
@@ -148,10 +149,7 @@ class SentencePredictionPacCriterion(SentenceCriterion):
 
     def _built(self) -> Posterior:
         if self.posterior is None:
-            raise UserError(
-                "--criterion sentence_prediction_pac needs rxf's fix criterion-hooks: take it "
-                "out of RXF_FIXES"
-            )
+            raise RuntimeError("no posterior: call build_for, or train by the trainer")
         return self.posterior
 
     def _started(self) -> Posterior:

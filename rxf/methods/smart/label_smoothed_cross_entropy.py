@@ -49,7 +49,7 @@ class LabelSmoothedCrossEntropySmartCriterion(KeepsTeacher, GenerationCriterion)
     def __init__(self, cfg: LabelSmoothedCrossEntropySmartConfig, task: Any) -> None:
         super().__init__(cfg, task)
         check_settings(cfg)
-        self.keep_teacher(cfg)
+        self.keep_teacher(cfg, NAME)
         self.adversary = Adversary(cfg)
 
     def is_on(self) -> bool:

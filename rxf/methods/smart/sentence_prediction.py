@@ -20,12 +20,15 @@ from rxf.methods.smart.teacher import KeepsTeacher
 __all__ = ["SentencePredictionSmartConfig", "SentencePredictionSmartCriterion"]
 
 
+NAME = "sentence_prediction_smart"
+
+
 @dataclass
 class SentencePredictionSmartConfig(SmartConfig, SentenceCriterionConfig):
     """Flags of ``sentence_prediction_smart``."""
 
 
-@register_criterion("sentence_prediction_smart", dataclass=SentencePredictionSmartConfig)
+@register_criterion(NAME, dataclass=SentencePredictionSmartConfig)
 class SentencePredictionSmartCriterion(KeepsTeacher, SentenceCriterion):
     """Task loss, plus what adversarial noise changes, plus the distance from a slow copy.
 
@@ -45,7 +48,7 @@ class SentencePredictionSmartCriterion(KeepsTeacher, SentenceCriterion):
     def __init__(self, cfg: SentencePredictionSmartConfig, task: Any) -> None:
         super().__init__(cfg, task)
         check_settings(cfg)
-        self.keep_teacher(cfg)
+        self.keep_teacher(cfg, NAME)
         self.adversary = Adversary(cfg)
 
     def predict(self, model: nn.Module, sample: dict[str, Any]) -> Predictions:

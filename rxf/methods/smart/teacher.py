@@ -8,6 +8,7 @@ from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
 from rxf.errors import UserError
+from rxf.fairseq_fixes.criterion_hooks import require_hooks
 from rxf.forward import evaluating, replaced_weights, unwrapped
 from rxf.forward.branches import Call
 from rxf.methods.smart.settings import SmartConfig
@@ -80,8 +81,14 @@ class KeepsTeacher(nn.Module):
     # The last update at which --smart-beta holds; set by before_epoch.
     _switch_at: float = math.inf
 
-    def keep_teacher(self, cfg: SmartConfig) -> None:
-        """To be called at construction."""
+    def keep_teacher(self, cfg: SmartConfig, criterion: str) -> None:
+        """To be called at construction.
+
+        Raises:
+            UserError: nothing would let the copy of ``--criterion criterion`` follow.
+        """
+        if cfg.smart_mu:
+            require_hooks(criterion)
         self.smart = cfg
         self.teacher = MeanTeacher()
 

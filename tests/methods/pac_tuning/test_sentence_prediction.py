@@ -348,8 +348,8 @@ def test_bad_flags(sentence_data: Path, flags: dict[str, Any], message: str) -> 
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_without_the_hooks_it_says_so(sentence_data: Path) -> None:
+def test_without_a_posterior_it_says_so(sentence_data: Path) -> None:
     flags = train_flags(sentence_data, sentence_data, criterion="sentence_prediction_pac")
     _, task, model, criterion = build_from_flags(flags)
-    with pytest.raises(UserError, match="needs rxf's fix criterion-hooks"):
+    with pytest.raises(RuntimeError, match="call build_for"):
         criterion(model.train(), first_batch(task))
