@@ -170,7 +170,7 @@ def test_fp16_ascends_where_its_gradients_would_vanish(sentence_data: Path) -> N
     """At this noise the divergence's gradient is below what fp16 holds."""
     moved = []
     for dtype in (torch.float32, torch.float16):
-        flags = {"smart_sigma": 2e-3, "smart_eps": 1.0, "smart_eta": 100.0, "smart_steps": 1}
+        flags = {"smart_sigma": 2e-3, "smart_eps": 1.0, "smart_eta": 0.01, "smart_steps": 1}
         task, model, criterion = build(sentence_data, smart_mu=0.0, **flags)
         model.to(dtype)
         sample = first_batch(task)
@@ -180,8 +180,8 @@ def test_fp16_ascends_where_its_gradients_would_vanish(sentence_data: Path) -> N
         criterion.divergence = spying(criterion.divergence, seen)
         criterion(model, sample)
         moved.append(float(seen[-1] / seen[0]))
-    # The ascent makes the divergence larger, in both.
-    assert moved[0] > 1.05 and moved[1] > 1.02
+    # The ascent makes the divergence larger, as much in both.
+    assert moved[0] > 2 and moved[1] == pytest.approx(moved[0], rel=0.05)
 
 
 def test_dropout_is_shared_only_where_asked(sentence_data: Path) -> None:
