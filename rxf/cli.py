@@ -2,11 +2,16 @@
 
 import argparse
 import importlib
+import os
+import sys
 from typing import NamedTuple, Optional
 
 from rxf.errors import install_excepthook
 
 __all__ = ["main"]
+
+# As a shell has it of a program that SIGPIPE ended.
+BROKEN_PIPE = 141
 
 
 class Subcommand(NamedTuple):
@@ -48,4 +53,11 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog=f"rxf {entry.name}", description=entry.help)
     module.add_arguments(parser)
     parse = getattr(module, "parse", argparse.ArgumentParser.parse_args)
-    return int(module.run(parse(parser, rest)))
+    try:
+        status = int(module.run(parse(parser, rest)))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough (`rxf methods | head`).  Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status
