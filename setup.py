@@ -20,7 +20,7 @@ REQUIREMENTS = [
 
 EXTRAS = {
     "plots": ["matplotlib>=3.7"],
-    "test": ["pytest>=8", "scikit-learn>=1.4"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "scikit-learn>=1.4"],
     "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up if needed, then runs the tests; those marked slow only where -m asks for them.
+# Sets up if needed, then runs the tests, a process a core; those marked slow only where -m asks
+# for them.  -n 0 runs them in one process, where a debugger and -s work.
 #   scripts/test.sh [PYTEST ARGS]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,4 +14,4 @@ done
 # The models here are so small that more threads only get in each other's way.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export PATH=$PWD/.venv/bin:$PATH
-exec .venv/bin/python -m pytest ${marks[@]+"${marks[@]}"} "$@"
+exec .venv/bin/python -m pytest -n auto --dist loadfile ${marks[@]+"${marks[@]}"} "$@"
