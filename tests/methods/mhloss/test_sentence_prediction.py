@@ -183,6 +183,13 @@ def test_training_takes_one_forward_and_leaves_no_hook(data_of: Any) -> None:
     assert not model.classification_heads[HEAD].out_proj._forward_pre_hooks
 
 
+def test_the_models_own_last_layer_is_not_trained(data_of: Any) -> None:
+    """It holds the mean, and DDP would wait for gradients that never come."""
+    trainer, _ = trainer_with(data_of["two"])
+    own = trainer.get_model().classification_heads[HEAD].out_proj
+    assert not any(parameter.requires_grad for parameter in own.parameters())
+
+
 @pytest.mark.parametrize("heads", [0, -2])
 def test_too_few_heads(data_of: Any, heads: int) -> None:
     with pytest.raises(UserError, match=f"^--mhloss-heads {heads}: .* of 1 or more$"):
