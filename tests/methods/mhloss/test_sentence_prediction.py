@@ -183,6 +183,18 @@ def test_training_takes_one_forward_and_leaves_no_hook(data_of: Any) -> None:
     assert not model.classification_heads[HEAD].out_proj._forward_pre_hooks
 
 
+def test_the_heads_start_by_the_seed(data_of: Any) -> None:
+    starts = []
+    for seed in (1, 1, 2):
+        _, task, model, criterion = build_from_flags(
+            train_flags(data_of["two"], data_of["two"], criterion="sentence_prediction_mhloss")
+        )
+        torch.manual_seed(seed)
+        criterion.build_for(model)
+        starts.append(criterion.heads[0].weight)
+    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
+
+
 def test_the_models_own_last_layer_is_not_trained(data_of: Any) -> None:
     """It holds the mean, and DDP would wait for gradients that never come."""
     trainer, _ = trainer_with(data_of["two"])
