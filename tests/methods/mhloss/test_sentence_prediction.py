@@ -39,6 +39,7 @@ def data_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def build(data: Path, **flags: Any) -> tuple[Any, Any, Any]:
     settings = {"criterion": "sentence_prediction_mhloss", **STILL, **flags}
     _, task, model, criterion = build_from_flags(train_flags(data, data / "none", **settings))
+    criterion.build_for(model)
     return task, model.train(), criterion.train()
 
 
@@ -166,12 +167,18 @@ def test_validation_is_stock_on_the_models_own_head(data_of: Any, kind: str) -> 
     task, model, criterion = build(data_of[kind])
     model.eval(), criterion.eval()
     loss, _, _ = criterion(model, first_batch(task))
-    assert not len(criterion.heads)  # nothing was needed
     cfg = SentencePredictionConfig(
         classification_head_name=HEAD, regression_target=kind == "number"
     )
     stock = SentencePredictionCriterion(cfg, task).eval()
     assert torch.equal(loss, stock(model, first_batch(task))[0])
+
+
+def test_training_without_heads_is_a_mistake(data_of: Any) -> None:
+    flags = train_flags(data_of["two"], data_of["two"], criterion="sentence_prediction_mhloss")
+    _, task, model, criterion = build_from_flags(flags)
+    with pytest.raises(RuntimeError, match="call build_for"):
+        criterion(model.train(), first_batch(task))
 
 
 def test_training_takes_one_forward_and_leaves_no_hook(data_of: Any) -> None:
