@@ -2,10 +2,7 @@
 
 lexicon, grammar    the built-in language: words; six labelled tasks and running text
 data                the same in fairseq's binary form
-model_flags         the tiny model's architecture, or that of a checkpoint
 recipe              the methods, and the command of one run
-train               one run: a process, its log, its record
-sweep               many runs, some at a time, one progress bar
 pretrain            the tiny model: shipped, and how it was made
 targets             a task and the model for it: built-in, or GLUE from $RXF_DATA
 report, picture     what came of it: statistics and tables, one PNG

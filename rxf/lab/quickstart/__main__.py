@@ -12,12 +12,12 @@ from typing import Any, Optional
 import torch
 
 from rxf.errors import UserError, install_excepthook
+from rxf.lab.model_flags import model_flags, suggested_lr
 from rxf.lab.prepare.glue_tasks import GLUE_TASKS
-from rxf.lab.quickstart import grammar, picture, recipe, report, sweep, targets, train
-from rxf.lab.quickstart.model_flags import model_flags, suggested_lr
+from rxf.lab.quickstart import grammar, picture, recipe, report, targets
 from rxf.lab.quickstart.recipe import METHODS, Recipe
 from rxf.lab.quickstart.targets import Target
-from rxf.lab.quickstart.train import Run
+from rxf.lab.runs import Run, processors, run_all, versions
 
 __all__ = ["main"]
 
@@ -94,11 +94,10 @@ def _quickstart(args: argparse.Namespace, out: Path) -> int:
     since = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     target = _target(args, out)
-    folder = out / target.task
+    folder = out / target.prepared.name
     runs = _runs(args, target, folder)
-    jobs = args.jobs or (1 if _on_gpu(target) else sweep.processors())
-    title = f"{len(runs)} runs"
-    records = sweep.run_all(runs, min(jobs, len(runs)), title, args.retry_failed)
+    jobs = args.jobs or (1 if _on_gpu(target) else processors())
+    records = run_all(runs, min(jobs, len(runs)), f"{len(runs)} runs", args.retry_failed)
     _report(target, folder, records)
     print(f"\n{time.monotonic() - since:.0f} s in all. Next:\n{_next(args, target, folder)}")
     return 0
@@ -121,7 +120,7 @@ def _target(args: argparse.Namespace, out: Path) -> Target:
 
 def _on_gpu(target: Target) -> bool:
     """The tiny model stays on the CPU, so that every machine shows the same."""
-    return torch.cuda.is_available() and not targets.is_builtin(target.task)
+    return torch.cuda.is_available() and not targets.is_builtin(target.prepared.name)
 
 
 def _runs(args: argparse.Namespace, target: Target, folder: Path) -> list[Run]:
@@ -139,8 +138,8 @@ def _runs(args: argparse.Namespace, target: Target, folder: Path) -> list[Run]:
 def _run(target: Target, folder: Path, shared: Recipe, method: str, seed: int) -> Run:
     save_dir = folder / method / f"seed-{seed}"
     command = recipe.fine_tune_command(
-        target.data,
-        target.task_flags,
+        target.prepared.folder,
+        target.prepared.flags,
         model_flags(target.model),
         target.checkpoint.resolve(),
         method,
@@ -149,10 +148,10 @@ def _run(target: Target, folder: Path, shared: Recipe, method: str, seed: int) -
         save_dir,
     )
     settings = {
-        "task": target.task,
+        "task": target.prepared.name,
         "method": method,
         "seed": seed,
-        "metric": target.metric,
+        "metric": target.prepared.metric,
         "maximize": True,
         "method_flags": METHODS[method],
     }
@@ -160,21 +159,22 @@ def _run(target: Target, folder: Path, shared: Recipe, method: str, seed: int) -
 
 
 def _report(target: Target, folder: Path, records: list[dict[str, Any]]) -> None:
-    summaries = report.summarise(records, target.baseline)
-    lines = report.notes(target.metric, target.baseline, target.valid_rows)
+    task = target.prepared
+    summaries = report.summarise(records, task.baseline)
+    lines = report.notes(task.metric, task.baseline, task.valid_rows)
     lines.append(report.caution(summaries))
     facts = {
-        "task": target.task,
-        "metric": target.metric,
-        "baseline": target.baseline,
-        "valid_rows": target.valid_rows,
-        "versions": train.versions(),
+        "task": task.name,
+        "metric": task.metric,
+        "baseline": task.baseline,
+        "valid_rows": task.valid_rows,
+        "versions": versions(),
     }
     written = report.write_files(folder, records, summaries, facts, "\n".join(lines))
     png = folder / "results.png"
-    title = f"{target.task}: {min(s.n for s in summaries)} seeds a method"
-    picture.draw(png, records, summaries, target.baseline, title, target.metric)
-    print(f"\n{target.task}\n{report.terminal(summaries)}\n")
+    title = f"{task.name}: {min(s.n for s in summaries)} seeds a method"
+    picture.draw(png, records, summaries, task.baseline, title, task.metric)
+    print(f"\n{task.name}\n{report.terminal(summaries)}\n")
     print("\n".join(lines))
     print("\nIn " + str(folder) + ": " + ", ".join(path.name for path in [*written, png]))
     print("Each run in METHOD/seed-N: run.json, train.log, checkpoint_best.pt")
@@ -183,12 +183,12 @@ def _report(target: Target, folder: Path, records: list[dict[str, Any]]) -> None
 def _next(args: argparse.Namespace, target: Target, folder: Path) -> str:
     """What to try: a checkpoint of this run validated, and another task."""
     best = folder / _methods(args)[-1] / "seed-1" / "checkpoint_best.pt"
-    other = "agreement" if target.task != "agreement" else "topic"
+    other = "agreement" if target.prepared.name != "agreement" else "topic"
     validate = [
-        *(str(Path(sys.executable).with_name("fairseq-validate")), str(target.data)),
+        *(str(Path(sys.executable).with_name("fairseq-validate")), str(target.prepared.folder)),
         *("--user-dir", str(recipe.USER_DIR), "--path", str(best)),
         *("--task", "sentence_prediction", "--criterion", "sentence_prediction_r3f"),
-        *("--num-classes", target.task_flags[target.task_flags.index("--num-classes") + 1]),
+        *("--num-classes", str(target.prepared.num_classes)),
         *("--batch-size", "32"),
     ]
     return f"  scripts/quickstart.sh {other}\n  {shlex.join(validate)}"

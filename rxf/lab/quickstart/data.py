@@ -3,16 +3,18 @@
 OUT/text/{train,valid}.{bin,idx}, dict.txt              for pre-training
 OUT/TASK/{input0,input1,label}/{train,valid}.*, dict.txt  for fine-tuning
 OUT/TASK/{train,valid}.tsv                              the same rows, to be read by people
+OUT/TASK/prepare.json                                   the task's facts, as `rxf prepare` has them
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fairseq.data import Dictionary, indexed_dataset
 
+from rxf.lab.prepared import FACTS
 from rxf.lab.quickstart import grammar, lexicon
 from rxf.lab.quickstart.grammar import Example, Task
 
@@ -42,7 +44,7 @@ def fingerprint(*settings: object) -> str:
     """Changes with what the grammar generates and with the settings, so that neither data
     nor a model made from another language is taken in error."""
     rows = [grammar.task_rows(task, {"train": 12}) for task in grammar.TASKS.values()]
-    return _digest(lexicon.words(), grammar.paragraphs(12), rows, settings)
+    return _digest(lexicon.words(), grammar.paragraphs(12), rows, settings, FACTS)
 
 
 def text_fingerprint() -> str:
@@ -95,6 +97,21 @@ def _write_task(
             _write_split(folder / name / split, columns[name], dictionary)
         table = ["\t".join([row.label, row.text, *filter(None, [row.second])]) for row in rows]
         (folder / f"{split}.tsv").write_text("\n".join(table) + "\n")
+    (folder / FACTS).write_text(json.dumps(_facts(task, splits), indent=1))
+
+
+def _facts(task: Task, splits: dict[str, list[Example]]) -> dict[str, Any]:
+    classes = str(len(task.labels))
+    flags = ["--task", "sentence_prediction", "--num-classes", classes]
+    flags += ["--init-token", "0", "--separator-token", "2"]
+    flags += ["--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric"]
+    return {
+        "task": task.name,
+        "num_classes": int(classes),
+        "best_metric": "accuracy",
+        "fairseq_train_flags": flags,
+        "splits": {name: {"rows": len(rows)} for name, rows in splits.items()},
+    }
 
 
 def _write_split(prefix: Path, lines: Sequence[str], dictionary: Dictionary) -> None:

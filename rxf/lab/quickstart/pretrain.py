@@ -18,10 +18,10 @@ import torch
 
 from rxf.errors import UserError
 from rxf.fairseq_fixes.checkpoint_allow_list import load
-from rxf.lab.quickstart import data, sweep
-from rxf.lab.quickstart.model_flags import TINY, model_flags
+from rxf.lab.model_flags import TINY, model_flags
+from rxf.lab.quickstart import data
 from rxf.lab.quickstart.recipe import Recipe, pretrain_command
-from rxf.lab.quickstart.train import Run
+from rxf.lab.runs import Run, run_all
 
 __all__ = ["SHIPPED", "make", "tiny_roberta"]
 
@@ -61,7 +61,7 @@ def make(folder: Path, recipe: Recipe) -> Path:
         threads=1,
         settings={"metric": "loss", "maximize": False},
     )
-    (record,) = sweep.run_all([run], jobs=1, title="pre-training", retry_failed=True)
+    (record,) = run_all([run], jobs=1, title="pre-training", retry_failed=True)
     if record["status"] == "failed":
         raise UserError(f"pre-training failed: {record['error']}; {run.log} has all of it")
     _write_small(save_dir / "checkpoint_best.pt", small)

@@ -3,15 +3,17 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 from tqdm import tqdm
 
-from rxf.lab.quickstart import train
-from rxf.lab.quickstart.train import Run
+from rxf.lab.runs.log import updates_so_far
+from rxf.lab.runs.process import Run, prepare, start
+from rxf.lab.runs.record import Usage, finish, record_of
 
 __all__ = ["processors", "run_all"]
 
@@ -32,7 +34,18 @@ class Started:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.since = time.monotonic()
-        self.process: subprocess.Popen = train.start(run)
+        self.process: subprocess.Popen = start(run)
+
+    def ended(self) -> Optional[Usage]:
+        """What it took, once it has ended."""
+        number, status, used = os.wait4(self.process.pid, os.WNOHANG)
+        if number == 0:
+            return None
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - self.since
+        # Linux counts memory in KiB, macOS in bytes.
+        unit = 1024 if sys.platform != "darwin" else 1024**2
+        return Usage(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / unit)
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -55,12 +68,12 @@ def run_all(
     waiting = [run for run in runs if not _is_done(run, retry_failed)]
     if waiting:
         _work(waiting, jobs, title)
-    records = [train.record_of(run) for run in runs]
+    records = [record_of(run) for run in runs]
     return [record for record in records if record is not None]
 
 
 def _is_done(run: Run, retry_failed: bool) -> bool:
-    record = train.record_of(run)
+    record = record_of(run)
     if record is None:
         return False
     return record["status"] == "finished" or not retry_failed
@@ -70,7 +83,7 @@ def _work(waiting: list[Run], jobs: int, title: str) -> None:
     for run in waiting:
         # Of another command, or of a failure that is tried again.
         run.record.unlink(missing_ok=True)
-        train.prepare(run)
+        prepare(run)
     total = sum(run.updates for run in waiting)
     running: list[Started] = []
     queue = list(waiting)
@@ -91,10 +104,10 @@ def _work(waiting: list[Run], jobs: int, title: str) -> None:
 
 
 def _has_ended(started: Started) -> bool:
-    status = started.process.poll()
-    if status is None:
+    usage = started.ended()
+    if usage is None:
         return False
-    record = train.finish(started.run, status, time.monotonic() - started.since)
+    record = finish(started.run, started.process.returncode, usage)
     if record["status"] == "failed":
         tqdm.write(f"failed: {started.run.folder}: {record['error']}")
     return True
@@ -102,7 +115,7 @@ def _has_ended(started: Started) -> bool:
 
 def _show(bar: Any, runs: list[Run], left: int) -> None:
     # A run that failed counts as run to its end, or the estimate would never come down.
-    done = [run.updates if run.record.is_file() else train.updates_so_far(run.log) for run in runs]
+    done = [run.updates if run.record.is_file() else updates_so_far(run.log) for run in runs]
     bar.set_postfix_str(f"{len(runs) - left} of {len(runs)} runs", refresh=False)
     bar.update(sum(done) - bar.n)
 
