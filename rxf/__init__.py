@@ -12,8 +12,10 @@ install_excepthook()
 fairseq_fixes.apply_all()
 
 # After the fixes, which some of what is imported here builds on.
+from rxf.classification import frozen_encoder as _frozen_encoder  # noqa: E402
 from rxf.methods import registry as _registry  # noqa: E402
 from rxf.parameters import training as _training  # noqa: E402
 
 _training.install()
+_frozen_encoder.install()
 _registry.register_all()
