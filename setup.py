@@ -20,6 +20,12 @@ REQUIREMENTS = [
 
 EXTRAS = {
     "plots": ["matplotlib>=3.7"],
+    "sweep": [
+        "hydra-core>=1.3",
+        "hydra-joblib-launcher>=1.2",
+        "hydra-submitit-launcher>=1.2",
+        "submitit>=1.5",
+    ],
     "test": ["pytest>=8", "pytest-xdist>=3.5", "scikit-learn>=1.4"],
     "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
 }
@@ -35,7 +41,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["rxf", "rxf.*"]),
-    package_data={"rxf": ["**/*.md", "**/*.pt"]},
+    package_data={"rxf": ["**/*.md", "**/*.pt", "**/*.yaml"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["rxf = rxf.cli:main"]},

@@ -109,7 +109,7 @@ install_fairseq() {
 # would write a later regular install through a link into the checkout.
 install_rxf() {
   say "installing rxf, the tests and the linters"
-  pip_install -qq --editable "$root[plots,test,lint]"
+  pip_install -qq --editable "$root[plots,sweep,test,lint]"
   "$venv/bin/python" - "$root/rxf" <<'PYTHON' || fail "rxf could not be put beside fairseq"
 import importlib.util
 import pathlib

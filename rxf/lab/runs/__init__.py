@@ -8,7 +8,13 @@
 
 from rxf.lab.runs.log import Log, last_error, read_log, updates_so_far
 from rxf.lab.runs.process import Run, prepare, start
-from rxf.lab.runs.queue import processors, run_all
+from rxf.lab.runs.queue import (
+    processors,
+    progress_bar,
+    run_all,
+    sigterm_is_ctrl_c,
+    updates_done,
+)
 from rxf.lab.runs.record import Usage, finish, record_of, versions
 
 __all__ = [
@@ -19,10 +25,13 @@ __all__ = [
     "last_error",
     "prepare",
     "processors",
+    "progress_bar",
     "read_log",
     "record_of",
     "run_all",
+    "sigterm_is_ctrl_c",
     "start",
+    "updates_done",
     "updates_so_far",
     "versions",
 ]

@@ -85,5 +85,5 @@ def _take(lock: TextIO, folder: Path) -> None:
     except BlockingIOError:
         raise UserError(
             f"{folder}: another command, or what is left of a killed one, is at work here: "
-            "let it end, or name another folder with --out"
+            "let it end, or name another output folder"
         ) from None

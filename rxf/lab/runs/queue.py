@@ -15,7 +15,7 @@ from rxf.lab.runs.log import updates_so_far
 from rxf.lab.runs.process import Run, prepare, start
 from rxf.lab.runs.record import Usage, finish, record_of
 
-__all__ = ["processors", "run_all"]
+__all__ = ["processors", "progress_bar", "run_all", "sigterm_is_ctrl_c", "updates_done"]
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 10
@@ -58,7 +58,11 @@ class Started:
 
 
 def run_all(
-    runs: Sequence[Run], jobs: int, title: str, retry_failed: bool = False
+    runs: Sequence[Run],
+    jobs: int,
+    title: str,
+    retry_failed: bool = False,
+    show_bar: bool = True,
 ) -> list[dict[str, Any]]:
     """Run what has no record yet; returns every record, in the order of ``runs``.
 
@@ -67,7 +71,7 @@ def run_all(
     """
     waiting = [run for run in runs if not _is_done(run, retry_failed)]
     if waiting:
-        _work(waiting, jobs, title)
+        _work(waiting, jobs, title, show_bar)
     records = [record_of(run) for run in runs]
     return [record for record in records if record is not None]
 
@@ -79,18 +83,14 @@ def _is_done(run: Run, retry_failed: bool) -> bool:
     return record["status"] == "finished" or not retry_failed
 
 
-def _work(waiting: list[Run], jobs: int, title: str) -> None:
+def _work(waiting: list[Run], jobs: int, title: str, show_bar: bool) -> None:
     for run in waiting:
         # Of another command, or of a failure that is tried again.
         run.record.unlink(missing_ok=True)
         prepare(run)
-    total = sum(run.updates for run in waiting)
     running: list[Started] = []
     queue = list(waiting)
-    # Written to a file, a bar that moves ten times a second is only noise.
-    pause = 0.2 if os.isatty(2) else 15.0
-    bar = tqdm(total=total, desc=title, unit="upd", mininterval=pause, maxinterval=pause)
-    with bar, _sigterm_is_ctrl_c():
+    with progress_bar(waiting, title, show_bar) as bar, sigterm_is_ctrl_c():
         try:
             while queue or running:
                 while queue and len(running) < jobs:
@@ -113,15 +113,35 @@ def _has_ended(started: Started) -> bool:
     return True
 
 
+def progress_bar(runs: Sequence[Run], title: str, show: bool = True) -> Any:
+    """A bar over the updates of ``runs``; what is done by now is left out of its estimate."""
+    # Written to a file, a bar that moves ten times a second is only noise.
+    pause = 0.2 if os.isatty(2) else 15.0
+    return tqdm(
+        total=sum(run.updates for run in runs),
+        initial=updates_done(runs),
+        desc=title,
+        unit="upd",
+        mininterval=pause,
+        maxinterval=pause,
+        disable=not show,
+    )
+
+
+def updates_done(runs: Sequence[Run]) -> int:
+    """A run that failed counts as run to its end, or an estimate would never come down."""
+    return sum(r.updates if r.record.is_file() else updates_so_far(r.log) for r in runs)
+
+
 def _show(bar: Any, runs: list[Run], left: int) -> None:
-    # A run that failed counts as run to its end, or the estimate would never come down.
-    done = [run.updates if run.record.is_file() else updates_so_far(run.log) for run in runs]
     bar.set_postfix_str(f"{len(runs) - left} of {len(runs)} runs", refresh=False)
-    bar.update(sum(done) - bar.n)
+    bar.update(updates_done(runs) - bar.n)
 
 
 @contextmanager
-def _sigterm_is_ctrl_c() -> Iterator[None]:
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises ``KeyboardInterrupt`` meanwhile; for the main thread alone."""
+
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
