@@ -27,27 +27,31 @@ def model_flags(settings: Settings) -> list[str]:
     return [part for pair in flags.items() for part in pair]
 
 
-def flags_from_checkpoint(path: Path) -> Settings:
+def flags_from_checkpoint(path: Path, flag: str = "--checkpoint") -> Settings:
     """The settings in :data:`TINY` as the checkpoint was trained with.
+
+    Args:
+        path: of the file.
+        flag: that names it, for messages.
 
     Raises:
         UserError: no such file, not a fairseq checkpoint, or not RoBERTa's architecture.
     """
     if not path.is_file():
-        raise UserError(f"--checkpoint {path}: there is no such file")
+        raise UserError(f"{flag} {path}: there is no such file")
     try:
         state = load(str(path), map_location="cpu")
     except CheckpointRefused as error:
-        raise UserError(f"--checkpoint {path}: {error}") from None
+        raise UserError(f"{flag} {path}: {error}") from None
     except (RuntimeError, EOFError, OSError) as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"--checkpoint {path}: this file cannot be read ({first})") from None
+        raise UserError(f"{flag} {path}: this file cannot be read ({first})") from None
     saved = _saved_settings(state)
     arch = str(saved.get("arch") or saved.get("_name") or "unknown")
     missing = [name for name in TINY if name != "arch" and saved.get(name) is None]
     if missing or not arch.startswith(("roberta", "xlm")):
         raise UserError(
-            f"--checkpoint {path}: architecture {arch} is not RoBERTa as fairseq saves it: "
+            f"{flag} {path}: architecture {arch} is not RoBERTa as fairseq saves it: "
             "give a model.pt or checkpoint_*.pt of a RoBERTa"
         )
     return {"arch": arch, **{name: int(saved[name]) for name in TINY if name != "arch"}}
