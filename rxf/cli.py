@@ -32,6 +32,8 @@ SUBCOMMANDS = [
     Subcommand("rouge", "rxf.lab.rouge", "ROUGE-1/2/L of summaries, as the papers report them"),
     Subcommand("bleu", "rxf.lab.bleu", "BLEU and chrF of translations, with their signatures"),
     Subcommand("generate", "rxf.lab.generate", "a checkpoint's hypotheses for a split, as text"),
+    Subcommand("report", "rxf.lab.report", "tables, pictures and a page from runs and probes"),
+    Subcommand("sweep", "rxf.lab.sweep", "methods x tasks x seeds, as a Hydra multirun"),
     Subcommand("path", "rxf.lab.path", "the folder to give to --user-dir"),
 ]
 

@@ -1,0 +1,144 @@
+"""The files of a report."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rxf.errors import UserError
+from rxf.lab.report import tables
+from rxf.lab.report.contents import Report
+from rxf.lab.report.records import Record
+from rxf.lab.report.scores import has_failed
+from rxf.lab.runs import versions
+
+if TYPE_CHECKING:
+    from rxf.lab.report.pictures import Picture
+
+__all__ = ["can_draw", "write"]
+
+NO_MATPLOTLIB = "matplotlib is not installed, so there are no pictures: pip install 'rxf[plots]'"
+PICTURES = "pictures"
+_RUN_COLUMNS = (
+    *("task", "method", "seed", "metric", "maximize", "best", "last", "baseline", "failed"),
+    *("status", "error", "updates", "seconds_per_update", "wall_seconds", "cpu_seconds"),
+    *("peak_mib", "ended", "folder"),
+)
+_Album = dict[str, list["Picture"]]
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is there: it is an extra of rxf's."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def write(report: Report, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the report into ``out`` in some formats; returns the paths of its files.
+
+    Raises:
+        UserError: ``out`` cannot be written to.
+    """
+    album = _album(report) if {"png", "html", "md"} & set(formats) else {}
+    contents: dict[str, bytes] = {}
+    for name in formats:
+        contents.update(_WRITERS[name](report, album, formats))
+    try:
+        for name, content in contents.items():
+            _replace(out / name, content)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written to ({error.strerror})") from None
+    return [out / name for name in contents]
+
+
+def _album(report: Report) -> _Album:
+    if not can_draw():
+        return {}
+    from rxf.lab.report.pictures import album
+
+    return album(report.scores, report.summaries, report.choices.value)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """At once, so that who has the old file open never sees half of a new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_bytes(content)
+    os.replace(aside, path)
+
+
+def _csv(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
+    """A line a run, a line a probe row, a line a method: what other programs read."""
+    texts = {
+        "results.csv": [_run_line(record) for record in report.found.runs],
+        "probes.csv": [
+            {"kind": kind, **row} for kind, rows in report.found.rows.items() for row in rows
+        ],
+        "summary.csv": [tables.flat(summary) for summary in report.summaries],
+        "comparisons.csv": [tables.flat(comparison) for comparison in report.comparisons],
+    }
+    return {name: tables.csv_text(lines).encode() for name, lines in texts.items() if lines}
+
+
+def _run_line(record: Record) -> Record:
+    line = {**record, "failed": has_failed(record)}
+    return {name: line.get(name) for name in _RUN_COLUMNS}
+
+
+def _json(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
+    everything = {
+        "title": report.title,
+        **report.choices._asdict(),
+        "versions": versions(),
+        "notes": report.notes,
+        "warnings": report.found.warnings,
+        "summary": [tables.flat(summary) for summary in report.summaries],
+        "comparisons": [tables.flat(comparison) for comparison in report.comparisons],
+        "runs": report.found.runs,
+        "probes": report.found.rows,
+    }
+    return {"results.json": json.dumps(everything, indent=1).encode()}
+
+
+def _markdown(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
+    parts = [f"# {report.title}"]
+    parts += [tables.markdown(table) for table in report.tables]
+    parts += ["\n".join(f"* {note}" for note in [*report.found.warnings, *report.notes])]
+    if "png" in formats:
+        drawn = [picture for pictures in album.values() for picture in pictures]
+        parts += [f"![{_alt(p.alt)}]({PICTURES}/{p.name}.png)" for p in drawn]
+    parts += [tables.markdown(table) for table in report.details]
+    return {"results.md": ("\n\n".join(parts) + "\n").encode()}
+
+
+def _alt(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+
+
+def _latex(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
+    parts = ["% \\usepackage{booktabs}"]
+    parts += [f"% {note}" for note in [*report.found.warnings, *report.notes]]
+    parts += [tables.latex(table) for table in [*report.tables, *report.details]]
+    return {"results.tex": ("\n".join(parts) + "\n").encode()}
+
+
+def _pictures(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
+    drawn = [picture for pictures in album.values() for picture in pictures]
+    return {f"{PICTURES}/{picture.name}.png": picture.png for picture in drawn}
+
+
+def _html(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
+    from rxf.lab.report.page import page
+
+    return {"report.html": page(report, album, "" if can_draw() else NO_MATPLOTLIB).encode()}
+
+
+_WRITERS = {
+    "csv": _csv,
+    "json": _json,
+    "md": _markdown,
+    "tex": _latex,
+    "png": _pictures,
+    "html": _html,
+}
