@@ -16,6 +16,9 @@ A criterion may define any of these; each is looked for on the criterion itself,
 * ``before_epoch(trainer, epoch)``: at the start of each epoch, all weights being loaded.
 * ``after_update(trainer)``: after each update that was not skipped for an overflow.
 
+The last two are also looked for on the modules that the criterion holds directly, and called
+there after its own.
+
 One that cannot do without calls :func:`require_hooks` at construction.
 
 Why this mends it: the four are called from where fairseq's trainer does the work.
@@ -61,9 +64,21 @@ def require_hooks(criterion: str) -> None:
 
 
 def _hook(criterion: nn.Module, name: str) -> Any:
+    return getattr(_unwrapped(criterion), name, None)
+
+
+def _call_all(criterion: nn.Module, name: str, *args: Any) -> None:
+    inner = _unwrapped(criterion)
+    for module in (inner, *inner.children()):
+        hook = getattr(module, name, None)
+        if hook is not None:
+            hook(*args)
+
+
+def _unwrapped(criterion: nn.Module) -> nn.Module:
     while isinstance(getattr(criterion, "module", None), nn.Module):
         criterion = criterion.module  # type: ignore[assignment]
-    return getattr(criterion, name, None)
+    return criterion
 
 
 def _task_train_step(
@@ -105,9 +120,7 @@ def _trainer_init(
 
 def _begin_epoch(original: Callable, self: Trainer, epoch: int) -> Any:
     result = original(self, epoch)
-    before = _hook(self.criterion, "before_epoch")
-    if before is not None:
-        before(self, epoch)
+    _call_all(self.criterion, "before_epoch", self, epoch)
     return result
 
 
@@ -123,9 +136,7 @@ def _set_num_updates(original: Callable, self: Trainer, num_updates: int) -> Any
     result = original(self, num_updates)
     # It is also called when a checkpoint is loaded.
     if _updating and _updating[-1] is self:
-        after = _hook(self.criterion, "after_update")
-        if after is not None:
-            after(self)
+        _call_all(self.criterion, "after_update", self)
     return result
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "evaluated_batches",
     "install",
     "keep_initial_weights",
+    "pretrained_files",
     "refuse_unknown_layouts",
 ]
 
@@ -67,7 +68,7 @@ class Training:
         self.max_lr = _max_lr(cfg)
         self.log_interval: int = cfg.common.log_interval
         self.save_dir: str = cfg.checkpoint.save_dir
-        self.pretrained_files = _pretrained_files(cfg.checkpoint)
+        self.pretrained_files = pretrained_files(cfg.checkpoint)
 
     def is_model(self, module: nn.Module) -> bool:
         """Whether ``module`` is the model in the trainer's wrappers, if any."""
@@ -319,7 +320,8 @@ def _max_lr(cfg: Any) -> float:
     return float(max([*rates, peak] if isinstance(peak, (int, float)) else rates))
 
 
-def _pretrained_files(checkpoint: Any) -> list[tuple[str, str]]:
+def pretrained_files(checkpoint: Any) -> list[tuple[str, str]]:
+    """(flag, path) of the files that the weights may come from; fairseq loads the last."""
     files = []
     if checkpoint.finetune_from_model is not None:
         files.append(("--finetune-from-model", checkpoint.finetune_from_model))

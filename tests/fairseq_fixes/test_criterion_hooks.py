@@ -66,6 +66,27 @@ def test_each_is_called_in_its_place(sentence_data: Path) -> None:
     ]
 
 
+class Part(torch.nn.Module):
+    def __init__(self, calls: list[Any]) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def before_epoch(self, trainer: Trainer, epoch: int) -> None:
+        self.calls.append(("part", "before_epoch", epoch))
+
+    def after_update(self, trainer: Trainer) -> None:
+        self.calls.append(("part", "after_update", trainer.get_num_updates()))
+
+
+def test_parts_of_a_criterion_are_called_after_it(sentence_data: Path) -> None:
+    trainer, task, criterion = trainer_with(sentence_data, Watching)
+    criterion.part = Part(criterion.calls)
+    trainer.begin_epoch(1)
+    trainer.train_step([first_batch(task)])
+    assert criterion.calls[1:3] == [("before_epoch", 1), ("part", "before_epoch", 1)]
+    assert criterion.calls[-2:] == [("after_update", 1), ("part", "after_update", 1)]
+
+
 def test_two_halves_are_the_stock_step(sentence_data: Path) -> None:
     weights = []
     for kind in (Watching, None):
