@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple, Optional
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion
-from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from rxf.classification.metrics import (
 from rxf.divergence import squared_difference, symmetric_kl
 from rxf.errors import UserError
 from rxf.forward import unwrapped
+from rxf.representation.monitor import CollapseConfig, CollapseMonitor
 
 __all__ = ["DIVERGENCES", "Predictions", "SentenceCriterion", "SentenceCriterionConfig"]
 
@@ -29,7 +29,7 @@ DIVERGENCES = ("symm_kl", "squared_diff")
 
 
 @dataclass
-class SentenceCriterionConfig(FairseqDataclass):
+class SentenceCriterionConfig(CollapseConfig):
     """Flags of every ``sentence_prediction_*`` criterion of rxf."""
 
     classification_head_name: str = field(
@@ -78,6 +78,7 @@ class SentenceCriterion(FairseqCriterion):
     Attributes:
         per_sentence: names of what :meth:`predict` logs as sums over sentences; their means
             are logged under the same names.
+        collapse: with ``--collapse-interval`` alone: see :class:`CollapseMonitor`.
 
     Raises:
         UserError: flags that contradict each other or the data, at construction; a model
@@ -104,6 +105,8 @@ class SentenceCriterion(FairseqCriterion):
             _check_number_of_labels(labels, self.num_classes)
             if cfg.report_acc_and_f1:
                 self.positive_class = _positive_class(labels)
+        if cfg.collapse_interval:
+            self.collapse = CollapseMonitor(cfg, task.source_dictionary)
 
     def predict(self, model: nn.Module, sample: dict[str, Any]) -> Predictions:
         """Run the model on one batch; a method overrides this."""
