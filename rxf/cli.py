@@ -34,6 +34,7 @@ SUBCOMMANDS = [
     Subcommand("generate", "rxf.lab.generate", "a checkpoint's hypotheses for a split, as text"),
     Subcommand("report", "rxf.lab.report", "tables, pictures and a page from runs and probes"),
     Subcommand("sweep", "rxf.lab.sweep", "methods x tasks x seeds, as a Hydra multirun"),
+    Subcommand("probe", "rxf.lab.probe", "what fine-tuning does to a representation"),
     Subcommand("path", "rxf.lab.path", "the folder to give to --user-dir"),
 ]
 
