@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Plain fine-tuning, R3F and R4F over several seeds: a table and a picture.
+# Plain fine-tuning, R3F and R4F over several seeds: tables, pictures and a page.
 #   scripts/quickstart.sh [TASK] [OPTIONS]     (--help lists them)
 # Sets up first where needed. Without arguments: built-in data, no network.
 set -euo pipefail

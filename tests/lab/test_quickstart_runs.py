@@ -116,7 +116,7 @@ def test_the_quickstart_from_end_to_end(tmp_path: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert [run["method"] for run in results["runs"]] == ["plain", "r3f", "r4f"]
     assert all(run["status"] == "finished" for run in results["runs"])
-    assert (folder / "results.png").is_file()
-    assert "plain" in done.stdout and "majority baseline of 50.0" in done.stdout
+    assert (folder / "report.html").is_file() and any((folder / "pictures").glob("*.png"))
+    assert "plain" in done.stdout and "majority baseline (polarity 50.0)" in done.stdout
     # Nothing was run again.
     assert "runs:" not in done.stderr

@@ -5,8 +5,7 @@ data                the same in fairseq's binary form
 recipe              the methods, and the command of one run
 pretrain            the tiny model: shipped, and how it was made
 targets             a task and the model for it: built-in, or GLUE from $RXF_DATA
-report, picture     what came of it: statistics and tables, one PNG
-__main__            the command line
+__main__            the command line, which ends with the report of rxf.lab.report
 
 Each imports only from those above it.
 """

@@ -14,10 +14,15 @@ import torch
 from rxf.errors import UserError, install_excepthook
 from rxf.lab.model_flags import model_flags, suggested_lr
 from rxf.lab.prepare.glue_tasks import GLUE_TASKS
-from rxf.lab.quickstart import grammar, picture, recipe, report, targets
+from rxf.lab.quickstart import grammar, recipe, targets
 from rxf.lab.quickstart.recipe import METHODS, Recipe
 from rxf.lab.quickstart.targets import Target
-from rxf.lab.runs import Run, processors, run_all, versions
+from rxf.lab.report import FORMATS
+from rxf.lab.report.command import listed, show
+from rxf.lab.report.contents import Choices, build
+from rxf.lab.report.files import write
+from rxf.lab.report.records import Found, checked_runs
+from rxf.lab.runs import Run, processors, run_all
 
 __all__ = ["main"]
 
@@ -149,34 +154,32 @@ def _run(target: Target, folder: Path, shared: Recipe, method: str, seed: int) -
     )
     settings = {
         "task": target.prepared.name,
+        "task_folder": str(target.prepared.folder),
         "method": method,
         "seed": seed,
         "metric": target.prepared.metric,
         "maximize": True,
         "method_flags": METHODS[method],
+        "baseline": target.prepared.baseline,
     }
     return Run(save_dir, command, shared.updates, threads=1, settings=settings)
 
 
 def _report(target: Target, folder: Path, records: list[dict[str, Any]]) -> None:
+    """What `rxf report` shows, of these runs alone: the folder may hold earlier ones."""
     task = target.prepared
-    summaries = report.summarise(records, task.baseline)
-    lines = report.notes(task.metric, task.baseline, task.valid_rows)
-    lines.append(report.caution(summaries))
-    facts = {
-        "task": task.name,
-        "metric": task.metric,
-        "baseline": task.baseline,
-        "valid_rows": task.valid_rows,
-        "versions": versions(),
-    }
-    written = report.write_files(folder, records, summaries, facts, "\n".join(lines))
-    png = folder / "results.png"
-    title = f"{task.name}: {min(s.n for s in summaries)} seeds a method"
-    picture.draw(png, records, summaries, task.baseline, title, task.metric)
-    print(f"\n{task.name}\n{report.terminal(summaries)}\n")
-    print("\n".join(lines))
-    print("\nIn " + str(folder) + ": " + ", ".join(path.name for path in [*written, png]))
+    warnings: list[str] = []
+    # A record of an older rxf has no baseline.
+    runs = checked_runs([{"baseline": task.baseline, **record} for record in records], warnings)
+    first = next(iter(runs), {"method": "plain"})["method"]
+    control = "plain" if any(run["method"] == "plain" for run in runs) else first
+    told = [
+        f"{task.metric} in percent on {task.valid_rows} held-out rows.",
+        "--seeds 20 runs more seeds; finished runs are kept.",
+    ]
+    built = build(f"Quickstart: {task.name}", Found(runs, {}, warnings), Choices(control), told)
+    show(built)
+    print("\nIn " + str(folder) + ": " + ", ".join(listed(write(built, folder, FORMATS), folder)))
     print("Each run in METHOD/seed-N: run.json, train.log, checkpoint_best.pt")
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from rxf.errors import UserError
 from rxf.lab.report import FORMATS, tables
 from rxf.lab.report.contents import Choices, Report, build
-from rxf.lab.report.files import NO_MATPLOTLIB, can_draw, write
+from rxf.lab.report.files import write
 from rxf.lab.report.records import find
 
-__all__ = ["report", "show"]
+__all__ = ["listed", "report", "show"]
 
 
 def report(args: argparse.Namespace) -> int:
@@ -28,10 +28,8 @@ def report(args: argparse.Namespace) -> int:
     if args.control is not None:
         _check_control(built)
     show(built)
-    written = write(built, args.out or args.folders[0] / "report", formats)
-    if not can_draw() and {"png", "html"} & set(formats):
-        print(f"rxf report: warning: {NO_MATPLOTLIB}", file=sys.stderr)
-    print("\nWritten: " + ", ".join(map(str, _named(written))))
+    out = args.out or args.folders[0] / "report"
+    print(f"\nIn {out}: " + ", ".join(listed(write(built, out, formats), out)))
     return 0
 
 
@@ -69,15 +67,15 @@ def show(built: Report) -> None:
     """Tables and notes in the terminal, warnings first."""
     for warning in built.found.warnings:
         print(f"rxf report: warning: {warning}", file=sys.stderr)
-    for table in built.tables:
+    for table in (table for section in built.sections for table in section.tables):
         print(f"\n{tables.terminal(table)}")
-    print("\n" + "\n".join(f"* {note}" for note in built.notes))
-    if built.details:
-        print("The tables by layer are in the files.")
+    print("\n" + "\n".join(f"* {note}" for note in [*built.cautions, *built.notes]))
+    if any(section.details for section in built.sections):
+        print("The tables by layer and component are in the files.")
 
 
-def _named(written: Sequence[Path]) -> list[str]:
-    """The pictures by their folder alone."""
-    folders = {path.parent for path in written if path.suffix == ".png"}
-    files = [str(path) for path in written if path.suffix != ".png"]
-    return files + [f"{folder}/*.png" for folder in sorted(folders)]
+def listed(written: Sequence[Path], out: Path) -> list[str]:
+    """The files by their names in ``out``, the pictures by their folder alone."""
+    names = [path.relative_to(out) for path in written]
+    pictures = dict.fromkeys(f"{name.parent}/" for name in names if name.suffix == ".png")
+    return [str(name) for name in names if name.suffix != ".png"] + list(pictures)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rxf.lab.report.notes import notes
+from rxf.lab.report.notes import caution, notes
 from rxf.lab.report.records import Found
 from rxf.lab.report.scores import RUN, Scores, all_scores
 from rxf.lab.report.summary import Comparison, Summary, compare, summarise
 from rxf.lab.report.tables import Table, comparison_table, cost_table, score_table
 
-__all__ = ["Choices", "Report", "build"]
+__all__ = ["Choices", "Report", "Section", "build"]
 
 
 class Choices(NamedTuple):
@@ -26,8 +26,16 @@ class Choices(NamedTuple):
     best_of: tuple[int, ...] = (5,)
 
 
+class Section(NamedTuple):
+    """One kind; ``tables`` are those to be read, ``details`` those of parts of a model."""
+
+    kind: str
+    tables: list[Table]
+    details: list[Table]
+
+
 class Report(NamedTuple):
-    """``tables`` are those to be read, ``details`` those by layer, long and many."""
+    """``cautions`` are to be read first, ``notes`` tell what the figures are."""
 
     title: str
     choices: Choices
@@ -35,8 +43,8 @@ class Report(NamedTuple):
     scores: list[Scores]
     summaries: list[Summary]
     comparisons: list[Comparison]
-    tables: list[Table]
-    details: list[Table]
+    sections: list[Section]
+    cautions: list[str]
     notes: list[str]
 
 
@@ -55,8 +63,14 @@ def build(title: str, found: Found, choices: Choices, more_notes: Sequence[str] 
     comparisons = [c for group in scores for c in compare(group, control)]
     told = notes(scores, summaries, comparisons, control, choices.value)
     kinds = dict.fromkeys(group.kind for group in scores)
-    tables = [t for kind in kinds for t in _tables(kind, choices, summaries, comparisons, False)]
-    details = [t for kind in kinds for t in _tables(kind, choices, summaries, comparisons, True)]
+    sections = [
+        Section(
+            kind,
+            _tables(kind, choices, summaries, comparisons, parts=False),
+            _tables(kind, choices, summaries, comparisons, parts=True),
+        )
+        for kind in kinds
+    ]
     return Report(
         title,
         choices,
@@ -64,8 +78,8 @@ def build(title: str, found: Found, choices: Choices, more_notes: Sequence[str] 
         scores,
         summaries,
         comparisons,
-        tables,
-        details,
+        sections,
+        caution(summaries),
         [*more_notes, *told],
     )
 
@@ -75,16 +89,12 @@ def _tables(
     choices: Choices,
     summaries: Sequence[Summary],
     comparisons: Sequence[Comparison],
-    by_layer: bool,
+    parts: bool,
 ) -> list[Table]:
-    """Of one kind: either what is of layers, or all else."""
-    mine = [s for s in summaries if _belongs(s.scores, kind, by_layer)]
-    pairs = [c for c in comparisons if _belongs(c.scores, kind, by_layer)]
+    """Of one kind: either what is of parts of a model, or what is of the whole."""
+    mine = [s for s in summaries if s.scores.kind == kind and s.scores.is_part == parts]
+    pairs = [c for c in comparisons if c.scores.kind == kind and c.scores.is_part == parts]
     found = [score_table(kind, mine, choices.best_of)] if mine else []
     found += [comparison_table(kind, choices.control, pairs)] if pairs else []
     found += [cost_table(mine, choices.control)] if mine and kind == RUN else []
     return found
-
-
-def _belongs(scores: Scores, kind: str, by_layer: bool) -> bool:
-    return scores.kind == kind and (scores.facts.get("layer") is not None) == by_layer

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from rxf.lab.runs import versions
 if TYPE_CHECKING:
     from rxf.lab.report.pictures import Picture
 
-__all__ = ["can_draw", "write"]
+__all__ = ["write"]
 
 NO_MATPLOTLIB = "matplotlib is not installed, so there are no pictures: pip install 'rxf[plots]'"
 PICTURES = "pictures"
@@ -29,18 +30,15 @@ _RUN_COLUMNS = (
 _Album = dict[str, list["Picture"]]
 
 
-def can_draw() -> bool:
-    """Whether matplotlib is there: it is an extra of rxf's."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
 def write(report: Report, out: Path, formats: Sequence[str]) -> list[Path]:
     """Write the report into ``out`` in some formats; returns the paths of its files.
+
+    Without matplotlib, which is an extra of rxf's, there are no pictures, and a line says so.
 
     Raises:
         UserError: ``out`` cannot be written to.
     """
-    album = _album(report) if {"png", "html", "md"} & set(formats) else {}
+    album = _album(report) if {"png", "html"} & set(formats) else {}
     contents: dict[str, bytes] = {}
     for name in formats:
         contents.update(_WRITERS[name](report, album, formats))
@@ -52,12 +50,17 @@ def write(report: Report, out: Path, formats: Sequence[str]) -> list[Path]:
     return [out / name for name in contents]
 
 
+def _can_draw() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def _album(report: Report) -> _Album:
-    if not can_draw():
+    if not _can_draw():
+        print(f"rxf report: warning: {NO_MATPLOTLIB}", file=sys.stderr)
         return {}
     from rxf.lab.report.pictures import album
 
-    return album(report.scores, report.summaries, report.choices.value)
+    return album(report.scores, report.summaries, report.choices.control, report.choices.value)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -91,6 +94,7 @@ def _json(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, by
         "title": report.title,
         **report.choices._asdict(),
         "versions": versions(),
+        "cautions": report.cautions,
         "notes": report.notes,
         "warnings": report.found.warnings,
         "summary": [tables.flat(summary) for summary in report.summaries],
@@ -103,13 +107,18 @@ def _json(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, by
 
 def _markdown(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
     parts = [f"# {report.title}"]
-    parts += [tables.markdown(table) for table in report.tables]
-    parts += ["\n".join(f"* {note}" for note in [*report.found.warnings, *report.notes])]
-    if "png" in formats:
-        drawn = [picture for pictures in album.values() for picture in pictures]
+    parts += [_bullets([*report.found.warnings, *report.cautions])]
+    for section in report.sections:
+        drawn = album.get(section.kind, []) if "png" in formats else []
+        parts += [tables.markdown(table) for table in section.tables]
         parts += [f"![{_alt(p.alt)}]({PICTURES}/{p.name}.png)" for p in drawn]
-    parts += [tables.markdown(table) for table in report.details]
-    return {"results.md": ("\n\n".join(parts) + "\n").encode()}
+        parts += [tables.markdown(table) for table in section.details]
+    parts += [_bullets(report.notes)]
+    return {"results.md": ("\n\n".join(filter(None, parts)) + "\n").encode()}
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)
 
 
 def _alt(text: str) -> str:
@@ -118,8 +127,10 @@ def _alt(text: str) -> str:
 
 def _latex(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
     parts = ["% \\usepackage{booktabs}"]
-    parts += [f"% {note}" for note in [*report.found.warnings, *report.notes]]
-    parts += [tables.latex(table) for table in [*report.tables, *report.details]]
+    told = [*report.found.warnings, *report.cautions, *report.notes]
+    parts += [f"% {' '.join(line.split())}" for line in told]
+    for section in report.sections:
+        parts += [tables.latex(table) for table in [*section.tables, *section.details]]
     return {"results.tex": ("\n".join(parts) + "\n").encode()}
 
 
@@ -131,7 +142,7 @@ def _pictures(report: Report, album: _Album, formats: Sequence[str]) -> dict[str
 def _html(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:
     from rxf.lab.report.page import page
 
-    return {"report.html": page(report, album, "" if can_draw() else NO_MATPLOTLIB).encode()}
+    return {"report.html": page(report, album, "" if _can_draw() else NO_MATPLOTLIB).encode()}
 
 
 _WRITERS = {

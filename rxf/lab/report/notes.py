@@ -6,7 +6,7 @@ from rxf.lab.report.scores import RUN, Scores
 from rxf.lab.report.statistics import smallest_p
 from rxf.lab.report.summary import Comparison, Summary
 
-__all__ = ["notes"]
+__all__ = ["caution", "notes"]
 
 # Below this the intervals are too narrow by more than a few percent: README.md, measured.
 ENOUGH = 10
@@ -19,10 +19,9 @@ def notes(
     control: str,
     value: str,
 ) -> list[str]:
-    """One sentence or two a note, the caution first."""
+    """One sentence or two a note."""
     runs = [group for group in scores if group.kind == RUN]
     return [
-        *_caution(summaries),
         *(_runs(runs, value) if runs else []),
         *_baselines(runs),
         *_missing(summaries),
@@ -32,7 +31,8 @@ def notes(
     ]
 
 
-def _caution(summaries: Sequence[Summary]) -> list[str]:
+def caution(summaries: Sequence[Summary]) -> list[str]:
+    """What so few seeds do not allow to be said; nothing where there are many."""
     # The pre-trained model is one and the same: it has no seeds.
     seeds = [s.n for s in summaries if len(s.scores.methods) == 1 or s.method != "pretrained"]
     least = min(seeds, default=0)
@@ -67,8 +67,8 @@ def _baselines(runs: Sequence[Scores]) -> list[str]:
     told = []
     if known:
         told.append(
-            "Failed: stopped with an error, or its best validation not above the majority "
-            f"baseline of {', '.join(known)}."
+            "Failed: stopped with an error, or its best validation not above the majority baseline "
+            f"({', '.join(known)})."
         )
     if unknown:
         told.append(

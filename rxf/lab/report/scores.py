@@ -56,6 +56,11 @@ class Scores(NamedTuple):
     facts: dict[str, Any]
     methods: dict[str, list[Score]]
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it is of a layer or a component, and not of the whole model."""
+        return any(self.facts.get(name) is not None for name in ("layer", "component"))
+
 
 def has_failed(record: Record) -> bool:
     """Whether a run stopped with an error, or learned nothing: at or below its baseline.
@@ -137,6 +142,9 @@ def _grouped(rows: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, 
     return groups
 
 
+_UNITLESS = {"1": ""}
+
+
 class _Grouping(NamedTuple):
     """``facts`` tell one thing measured from another, ``item`` says it in words."""
 
@@ -144,15 +152,18 @@ class _Grouping(NamedTuple):
     item: Callable[[Record], str]
 
 
-def _layer(row: Record) -> str:
-    return row["measure"] + ("" if row.get("layer") is None else f", layer {row['layer']}")
+def _source(row: Record) -> str:
+    return f", after {row['source']}" if row.get("source") else ""
+
+
+def _measured(row: Record) -> str:
+    layer = "" if row.get("layer") is None else f", layer {row['layer']}"
+    component = "" if row.get("component") is None else f", {row['component']}"
+    return f"{row['measure']}{layer}{component}{_source(row)}"
 
 
 _PROBES = {
-    "generalization": _Grouping(
-        ("task", "source"),
-        lambda row: row["task"] + (f", after {row['source']}" if row.get("source") else ""),
-    ),
+    "generalization": _Grouping(("task", "source"), lambda row: row["task"] + _source(row)),
     "degradation": _Grouping(
         ("probed", "step", "trained_on"),
         lambda row: f"{row['probed']}, step {row['step']}: after {row['trained_on']}",
@@ -161,7 +172,7 @@ _PROBES = {
         ("probed", "cycle", "step", "trained_on"),
         lambda row: f"{row['probed']}, cycle {row['cycle']}: after {row['trained_on']}",
     ),
-    "collapse": _Grouping(("measure", "layer"), _layer),
+    "collapse": _Grouping(("measure", "layer", "component", "source"), _measured),
 }
 
 
@@ -169,7 +180,7 @@ def _probe_scores(
     kind: str, rows: Sequence[Record], grouping: _Grouping, control: str
 ) -> list[Scores]:
     _check_chain(kind, rows)
-    if kind == "generalization":
+    if "source" in grouping.facts:
         rows = _pretrained_beside_each_source(rows)
     groups = _grouped(rows, lambda row: tuple(row.get(fact) for fact in grouping.facts))
     return [
@@ -221,7 +232,7 @@ def _of_probe(
         kind=kind,
         item=grouping.item(rows[0]),
         metric=rows[0]["metric"] if is_score else rows[0]["measure"],
-        unit="%" if is_score else rows[0]["unit"],
+        unit="%" if is_score else _UNITLESS.get(rows[0]["unit"], rows[0]["unit"]),
         direction=int(is_score),
         baseline=_common(rows),
         facts=facts,

@@ -99,8 +99,12 @@ def _retention(source: random.Random) -> list[dict[str, Any]]:
     tasks = ["polarity", "topic"]
     return [
         {
-            **{"method": method, "seed": seed, "cycle": cycle, "step": step},
-            **{"trained_on": task, "probed": tasks[step % 2]},
+            "method": method,
+            "seed": seed,
+            "cycle": cycle,
+            "step": step,
+            "trained_on": task,
+            "probed": tasks[step % 2],
             **_score(source, method, 80.0 - 2 * cycle),
         }
         for method in METHODS

@@ -15,16 +15,18 @@ __all__ = ["album"]
 
 
 def album(
-    scores: Sequence[Scores], summaries: Sequence[Summary], value: str
+    scores: Sequence[Scores], summaries: Sequence[Summary], control: str, value: str
 ) -> dict[str, list[Picture]]:
     """The pictures by kind, as in ``scores``.
 
     Args:
         scores: everything that was measured.
         summaries: all of theirs.
+        control: gets the first colour.
         value: ``best`` or ``last``, of a run's validations.
     """
-    look = looks(dict.fromkeys(method for group in scores for method in group.methods))
+    methods = dict.fromkeys(method for group in scores for method in group.methods)
+    look = looks(sorted(methods, key=lambda method: method != control))
     by_item = _grouped(summaries, lambda s: (s.scores.kind, s.scores.item))
 
     def strips(chosen: Iterable[Scores]) -> list[Picture]:
@@ -42,7 +44,7 @@ def album(
         elif kind == "generalization":
             found[kind] = [*_generalization(chosen, look), *strips(chosen)]
         elif kind == "collapse":
-            whole = [group for group in chosen if group.facts["layer"] is None]
+            whole = [group for group in chosen if not group.is_part]
             found[kind] = [*_layers(chosen, look), *strips(whole)]
         else:
             found[kind] = _CHAINS[kind](chosen, look)
@@ -112,11 +114,14 @@ def _layers(scores: Sequence[Scores], look: dict[str, Look]) -> list[Picture]:
     """A measure over the layers."""
     pictures = []
     layered = [group for group in scores if group.facts["layer"] is not None]
-    for measure, chosen in _grouped(layered, lambda g: g.metric).items():
+    for (measure, source), chosen in _grouped(
+        layered, lambda g: (g.metric, g.facts["source"])
+    ).items():
+        after = f" after {source}" if source else ""
         layers = sorted(chosen, key=lambda g: g.facts["layer"])
         places = [float(group.facts["layer"]) for group in layers]
         scale = Scale("layer", places, [str(group.facts["layer"]) for group in layers])
-        name, title = f"collapse-{measure}", f"Collapse: {measure} by layer"
+        name, title = f"collapse-{measure}{after}", f"Collapse{after}: {measure} by layer"
         pictures.append(lines(layers, scale, look, name, title))
     return pictures
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from rxf.lab.report.pictures.seeds import axis_label
 from rxf.lab.report.pictures.style import Look, Picture, frame, new, picture
 from rxf.lab.report.scores import Scores
 from rxf.lab.report.summary import Summary
@@ -33,13 +32,15 @@ def cost(
     axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.12)
     axes.set_xlabel("milliseconds an update (median)")
-    axes.set_ylabel(f"median of {axis_label(scores, value)}", fontsize=8.5)
-    frame(axes, "Up and to the left is better; bars: 95 % of the median", "both")
+    unit = f", {scores.unit}" if scores.unit else ""
+    axes.set_ylabel(f"{scores.metric}{unit} (median over seeds)")
+    better = "Up" if scores.direction > 0 else "Down"
+    frame(axes, f"{better} and to the left is better; bars: 95 % of the median", "both")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     alt = "; ".join(
         f"{s.method}: median {s.median:.4g} at {1000 * (s.seconds or 0):.4g} ms" for s in shown
     )
-    title = f"{scores.item}: cost against quality"
+    title = f"{scores.item}: cost against quality ({value} validation of each run)"
     return picture(
         figure, f"cost-{scores.item}", title, f"{scores.metric} over time an update. {alt}."
     )

@@ -26,7 +26,7 @@ def groups(
         title: likewise.
     """
     methods = list(dict.fromkeys(method for group in scores for method in group.methods))
-    figure, axes = new(1.6 + len(scores) * max(0.45, 0.13 * len(methods)))
+    figure, axes = new(1.6 + len(scores) * max(0.5, 0.17 * len(methods)))
     told = []
     for block, (group, label) in enumerate(zip(scores, labels, strict=True)):
         for place, method in enumerate(methods):

@@ -37,7 +37,8 @@ def seeds(
     axes.set_xlabel(axis_label(scores, value))
     frame(axes, "A point a run; the bar is the median; a cross failed", "x")
     name = f"seeds-{scores.kind}-{scores.item}"
-    return picture(figure, name, scores.item, described(scores, summaries))
+    title = f"{scores.item}: {scores.metric} over seeds"
+    return picture(figure, name, title, described(scores, summaries))
 
 
 def axis_label(scores: Scores, value: str) -> str:
