@@ -113,8 +113,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is not measured yet, write ``OUT/probe.json``, print a table."""
-    import rxf  # noqa: F401  (the fixes: without them no checkpoint loads, and layers differ)
-
     _check_numbers(args)
     checkpoints = gather(args.pretrained, args.checkpoint, args.sweep)
     text = _read_text(args)
@@ -149,6 +147,7 @@ class Collapse:
         self.device = torch.device("cuda" if cuda else "cpu")
         self.dictionary = text.dictionary
         self.dictionary.add_symbol("<mask>")
+        self._pretrained_path = args.pretrained
         self.pretrained = self._load(args.pretrained, "--pretrained")
         self.head = masked_lm_head(self.pretrained)
         longest = int(encoder(self.pretrained).max_positions())
@@ -197,7 +196,8 @@ class Collapse:
         return found
 
     def _measured(self, path: Path, flag: str) -> Result:
-        model = self._load(path, flag)
+        is_pretrained = path == self._pretrained_path
+        model = self.pretrained if is_pretrained else self._load(path, flag)
         check_same_architecture(model, self.pretrained, f"{flag} {path}")
         measurement = measure(model, self.batches, self._references(), self.head)
         before, after = (named_below(m, encoder(m)) for m in (self.pretrained, model))

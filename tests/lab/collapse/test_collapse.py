@@ -137,7 +137,13 @@ def test_the_output_table_is_the_pretrained_one(
     assert end["component_distance", None, "embeddings"] == pytest.approx(400.0)
 
 
-@pytest.mark.parametrize("method", ["sentence_prediction_r3f", "sentence_prediction_mhloss"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "sentence_prediction_r3f",
+        pytest.param("sentence_prediction_mhloss", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_as_training_writes_it(
     method: str, sentence_data: Path, pretrained: Path, text: Path, tmp_path: Path
 ) -> None:
@@ -184,6 +190,7 @@ def test_what_is_measured_is_not_measured_again(
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_it_is_the_same_in_any_batches(pretrained: Path, text: Path, tmp_path: Path) -> None:
     far = moved(pretrained, tmp_path / "far.pt", 0.1)
     words = ["--checkpoint", f"far={far}", "--batch-tokens"]
