@@ -113,7 +113,7 @@ def _comparisons(comparisons: Sequence[Comparison], control: str) -> list[str]:
     told = [
         f"Against {control}: seeds that both have. p: two-sided, changing the signs of the "
         "differences (exact up to 12 seeds); with "
-        f"{pairs} {_seeds(pairs)} it cannot be below {smallest_p(pairs):.2g}. "
+        f"{pairs} {_seeds(pairs)} it cannot be below {smallest_p(pairs):.3g}. "
         f"{len(comparisons)} comparisons, p is not corrected for their number.",
         "P(better): the share of all pairs of a run of the method and one of "
         f"{control} in which the method's is better, a tie counted half; its interval resamples "

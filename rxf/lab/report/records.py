@@ -15,6 +15,8 @@ Record = dict[str, Any]
 
 _WORDS = re.compile(r"(\d+)")
 
+# What of a probe's row does not say what was probed.
+_FIGURES = {"value", "baseline", "seconds", "folder"}
 _RUN_KEYS = {"task": str, "method": str, "seed": int, "metric": str, "status": str}
 _PROBE_KEYS: dict[str, dict[str, type]] = {
     "generalization": {"checkpoint": str, "task": str, "metric": str},
@@ -59,7 +61,8 @@ def find(folders: Sequence[Path]) -> Found:
         _add_probe(path, rows, warnings)
     if not runs and not rows:
         raise UserError(_nothing(folders, warnings))
-    return Found(checked_runs(runs, warnings), rows, warnings)
+    once = {kind: _once(found, warnings) for kind, found in rows.items()}
+    return Found(checked_runs(runs, warnings), once, warnings)
 
 
 def checked_runs(runs: Iterable[Record], warnings: list[str]) -> list[Record]:
@@ -162,6 +165,25 @@ def _add_probe(path: Path, rows: dict[str, list[Record]], warnings: list[str]) -
         kept.append({**row, **numbers, "folder": str(path.parent)})
     if kept:
         rows.setdefault(content["kind"], []).extend(kept)
+
+
+def _once(rows: list[Record], warnings: list[str]) -> list[Record]:
+    """Of what was probed twice, the row of the later file; one warning for two files."""
+    kept: dict[str, Record] = {}
+    told: dict[str, None] = {}
+    for row in rows:
+        # Where method and seed are known, the checkpoint's name is only a name.
+        known = row.get("method") is not None and row.get("seed") is not None
+        rest = _FIGURES | ({"checkpoint"} if known else set())
+        key = json.dumps({k: v for k, v in sorted(row.items()) if k not in rest})
+        if key in kept:
+            told[
+                f"{kept[key]['folder']}: figures of its probe.json stand in {row['folder']} too: "
+                "those are taken"
+            ] = None
+        kept[key] = row
+    warnings += told
+    return list(kept.values())
 
 
 def _wrong_probe(content: Any) -> Optional[str]:

@@ -142,7 +142,8 @@ def _grouped(rows: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, 
     return groups
 
 
-_UNITLESS = {"1": ""}
+def _unit(unit: str) -> str:
+    return "" if unit == "1" else unit
 
 
 class _Grouping(NamedTuple):
@@ -224,7 +225,6 @@ def _of_probe(
         name = row.get("method") or row["checkpoint"]
         seed = row.get("seed")
         seed = row.get("checkpoint", "?") if seed is None else seed
-        # What was probed twice: the later file's row.
         score = Score(seed, row["value"], _is_low(row["value"], row["baseline"]))
         methods.setdefault(name, {})[seed] = score
     is_score = kind != "collapse"
@@ -232,7 +232,7 @@ def _of_probe(
         kind=kind,
         item=grouping.item(rows[0]),
         metric=rows[0]["metric"] if is_score else rows[0]["measure"],
-        unit="%" if is_score else _UNITLESS.get(rows[0]["unit"], rows[0]["unit"]),
+        unit="%" if is_score else _unit(rows[0]["unit"]),
         direction=int(is_score),
         baseline=_common(rows),
         facts=facts,

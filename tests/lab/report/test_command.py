@@ -178,6 +178,21 @@ def test_the_steps_of_a_probe_are_no_runs_of_their_own(tmp_path: Path) -> None:
     assert [row["best"] for row in rows] == ["70.0"]
 
 
+def test_what_was_probed_twice_counts_once(tmp_path: Path) -> None:
+    row = {"method": "plain", "seed": 1, "source": "A", "task": "B", "metric": "accuracy"}
+    for folder, name, value in (("1", "plain-1", 60.0), ("2", "plain/seed-1", 70.0)):
+        made = {**row, "checkpoint": name, "value": value, "baseline": 50.0, "seconds": value}
+        write_probe(tmp_path / folder, "generalization", [made, {**made, "task": "C"}])
+    command.run(arguments(tmp_path, format="json"))
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert [(s["item"], s["n"], s["median"]) for s in found["summary"]] == [
+        ("B, after A", 1, 70.0),
+        ("C, after A", 1, 70.0),
+    ]
+    told = f"{tmp_path / '1'}: figures of its probe.json stand in {tmp_path / '2'} too"
+    assert found["warnings"] == [f"{told}: those are taken"]
+
+
 def test_overlapping_folders_count_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path, record("plain", 1, 70.0))
     command.run(arguments(tmp_path, tmp_path / "polarity", format="csv"))

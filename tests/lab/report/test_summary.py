@@ -245,7 +245,7 @@ def test_the_notes_say_what_cannot_be_seen_in_the_table() -> None:
     assert "best of its validations, a maximum" in notes
     assert "majority baseline (polarity 50.0)" in notes
     assert "1 of 3 of r3f on polarity" in notes
-    assert "with 2 seeds it cannot be below 0.5" in notes
+    assert "with 2 seeds it cannot be below 0.5." in notes
     unknown = "\n".join(built(record("plain", 1, 70.0, baseline=None)).notes)
     assert "No one majority baseline is known of polarity" in unknown
     assert "No method shares a seed with plain" in unknown
