@@ -14,6 +14,7 @@ from typing import Any
 
 import hydra
 
+from rxf.lab.sweep.config import HYDRA_BASE
 from rxf.lab.sweep.one_run import work
 
 __all__ = ["PARENT", "job", "main"]
@@ -50,4 +51,4 @@ def main() -> None:
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
         end_with(int(parent))
-    hydra.main(version_base="1.3", config_path=None, config_name="sweep")(job)()
+    hydra.main(version_base=HYDRA_BASE, config_path=None, config_name="sweep")(job)()

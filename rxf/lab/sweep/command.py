@@ -1,6 +1,7 @@
 """The command line of `rxf sweep`."""
 
 import argparse
+import logging
 import shlex
 import sys
 import tempfile
@@ -69,12 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Overrides may stand before and after the flags."""
-    return parser.parse_intermixed_args(words)
+    """Overrides may stand before and after the flags, after the folders of --tasks, too."""
+    args = parser.parse_intermixed_args(words)
+    strays = [path for path in args.tasks if "=" in str(path) and not path.exists()]
+    args.tasks = [path for path in args.tasks if path not in strays]
+    args.overrides += map(str, strays)
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
     """Run what is not finished; returns 0 if every run is then, 1 if some have failed."""
+    # fairseq tells of every file that it loads.
+    logging.disable(logging.INFO)
     out = args.out.resolve()
     try:
         return _sweep(args, out)
@@ -171,7 +178,9 @@ def _compose(
     Raises:
         UserError: some task with some method cannot be composed with these overrides.
     """
-    with initialize_config_dir(version_base="1.3", config_dir=str(folder), job_name="sweep"):
+    with initialize_config_dir(
+        version_base=config.HYDRA_BASE, config_dir=str(folder), job_name="sweep"
+    ):
         composed = [
             (_composed(task, choice, words), f"task {task.name}, method {choice.method.name}")
             for task in tasks
@@ -204,9 +213,13 @@ def _check_settings(runs: Sequence[SweepRun], overwrite: bool) -> None:
     for asked in runs if not overwrite else []:
         for name, (before, now) in other_settings(asked).items():
             raise UserError(
-                f"{asked.run.folder}: was run with {name} {before}, now it is {now}: name another "
-                "OUT, or give --overwrite to run it anew"
+                f"{asked.run.folder}: was run with {name} {_told(before)}, now it is "
+                f"{_told(now)}: name another OUT, or give --overwrite to run it anew"
             )
+
+
+def _told(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _work(runs: Sequence[SweepRun], command: list[str], out: Path, retry_failed: bool) -> None:

@@ -22,7 +22,16 @@ from rxf.lab.sweep import groups, resolvers
 from rxf.lab.sweep.grid import Choice
 from rxf.lab.sweep.groups import Group
 
-__all__ = ["DEFAULTS", "OWNED", "Config", "shared_config", "write"]
+__all__ = [
+    "DEFAULTS",
+    "OWNED",
+    "HYDRA_BASE",
+    "Config",
+    "flat",
+    "resolved",
+    "shared_config",
+    "write",
+]
 
 DEFAULTS = Path(__file__).with_name("fine_tune.yaml")
 # What the sweep says itself, and nobody else may.
@@ -32,6 +41,9 @@ OWNED = (
     *("model._name", "checkpoint.save_dir", "checkpoint.finetune_from_model"),
     *("checkpoint.restore_file",),
 )
+
+# fairseq composes configs of its own in the same process, by a call that 1.2 gave up.
+HYDRA_BASE = "1.1"
 
 Config = dict[str, Group]
 resolvers.install()

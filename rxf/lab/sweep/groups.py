@@ -43,7 +43,7 @@ def complete(group: str, values: Mapping[str, Any]) -> Group:
     Values that the dataclass does not know are left out too: they belong to another choice.
 
     Raises:
-        UserError: fairseq knows no such name.
+        UserError: fairseq has no dataclass of that name.
     """
     known = _plain(_dataclass(group, values.get("_name")))
     own = {name: value for name, value in values.items() if name in known}
@@ -54,7 +54,7 @@ def names(group: str, name: str) -> set[str]:
     """What the dataclass of ``name`` in a group of :data:`CHOSEN` knows.
 
     Raises:
-        UserError: fairseq knows no such name.
+        UserError: fairseq has no dataclass of that name.
     """
     return {field.name for field in fields(_dataclass(group, name))} - {"_name"}
 
@@ -93,7 +93,7 @@ def pairs(flags: Iterable[str]) -> Group:
 
 
 def check(config: Mapping[str, Group], origin: str) -> None:
-    """Names and types of a config whose interpolations are resolved.
+    """Names and types of a config; an interpolation passes as it is.
 
     Args:
         config: group -> settings.
@@ -127,7 +127,7 @@ def _dataclass_of(group: str, values: Mapping[str, Any]) -> Any:
 def _dataclass(group: str, name: Any) -> Any:
     known = TASK_DATACLASS_REGISTRY if group == "task" else REGISTRIES[group]["dataclass_registry"]
     if name not in known:
-        raise UserError(f"{group}._name {name}: fairseq knows no such {group.replace('_', ' ')}")
+        raise UserError(f"{group}._name {name}: fairseq can be told no such {group} by YAML")
     return known[name]
 
 

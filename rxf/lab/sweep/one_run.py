@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from omegaconf import OmegaConf
 
 from rxf.errors import UserError
 from rxf.lab.runs import Run, prepare, record_of, run_all
@@ -37,9 +38,11 @@ def run_of(composed: Any, origin: str = "sweep") -> SweepRun:
     Raises:
         UserError: the settings do not fit together, or fairseq does not know one.
     """
+    written = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(written, dict)
+    groups.check({str(group): v for group, v in written.items() if group != "sweep"}, origin)
     values = resolved(composed)
     sweep = values.pop("sweep")
-    groups.check(values, origin)
     updates = int(values["optimization"]["max_update"])
     if updates < 1:
         raise UserError(f"{origin}: optimization.max_update {updates}: must be at least 1")
