@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def _vectors(model: nn.Module, data: TaskData, sample: dict[str, Any]) -> np.nda
 
 def read(path: Path) -> Optional[Features]:
     """What :func:`write` has written, or None."""
-    with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as held:
+    with contextlib.suppress(OSError, ValueError, KeyError, BadZipFile), np.load(path) as held:
         return {s: Split(held[f"{s}_features"], held[f"{s}_targets"]) for s in SPLITS}
     return None
 

@@ -20,7 +20,7 @@ from rxf.errors import UserError
 __all__ = ["UNSEEN", "LinearProbe", "fit_classes", "fit_numbers"]
 
 # scikit-learn's C is the inverse strength, beside a sum over rows.
-STRENGTHS = tuple(10.0**power for power in range(-4, 3))
+STRENGTHS = tuple(10.0**power for power in range(-4, 4))
 ALPHAS = tuple(10.0**power for power in range(-2, 6))
 FOLDS = 5
 MANY_ROWS = 5000
