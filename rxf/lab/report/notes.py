@@ -117,7 +117,7 @@ def _comparisons(comparisons: Sequence[Comparison], control: str) -> list[str]:
         f"{len(comparisons)} comparisons, p is not corrected for their number.",
         "P(better): the share of all pairs of a run of the method and one of "
         f"{control} in which the method's is better, a tie counted half; its interval resamples "
-        "seeds, and [1, 1] means that these few did not overlap, not certainty.",
+        "the runs of either, and [1, 1] means that these few did not overlap, not certainty.",
     ]
     return told
 

@@ -77,14 +77,17 @@ def probability_of_improvement(first: Values, second: Values) -> float:
 
 
 def probability_interval(first: Values, second: Values) -> Optional[Interval]:
-    """Interval of :func:`probability_of_improvement`, resampling seeds.
+    """Interval of :func:`probability_of_improvement`, resampling the runs of either by themselves.
+
+    As Agarwal et al. do within a task.  Drawing the seeds of both together would compare a
+    run with that of its own seed too often, as each draw repeats some seeds.
 
     Args:
-        first: one value a seed.
-        second: of the same seeds in the same order.
+        first: one value a run.
+        second: likewise.
 
     Returns:
-        None below two seeds.
+        None below two runs of either.
     """
     samples = (np.asarray(first, dtype=float), np.asarray(second, dtype=float))
     return _bootstrap(samples, _improvement)
@@ -147,18 +150,16 @@ def _improvement(first: NDArray, second: NDArray, axis: int = -1) -> Any:
 
 
 def _bootstrap(samples: tuple[NDArray, ...], statistic: Callable[..., Any]) -> Optional[Interval]:
-    n = len(samples[0])
-    if n < 2:
+    sizes = [len(sample) for sample in samples]
+    if min(sizes) < 2:
         return None
-    cells = n * n if len(samples) == 2 else n
     drawn = stats.bootstrap(
         samples,
         statistic,
-        paired=len(samples) == 2,
         vectorized=True,
         axis=-1,
         n_resamples=RESAMPLES,
-        batch=max(1, CELLS // cells),
+        batch=max(1, CELLS // math.prod(sizes)),
         confidence_level=LEVEL,
         method="percentile",
         rng=SEED,

@@ -41,6 +41,7 @@ def test_below_two_values_there_is_no_interval(values: list[float]) -> None:
     assert maths.interval(values) is None
     assert maths.difference_interval(values, values) is None
     assert maths.probability_interval(values, values) is None
+    assert maths.probability_interval([1.0, 2.0], values) is None
 
 
 def test_a_report_made_again_is_the_same() -> None:
@@ -157,6 +158,16 @@ def test_coverage_of_a_known_probability_of_improvement() -> None:
         assert found is not None
         held += found.low <= truth <= found.high
     assert 0.86 <= held / 150 <= 0.99
+
+
+def test_the_runs_of_either_are_drawn_by_themselves() -> None:
+    """2 and 12 against 1 and 11: each is ahead on its seed, but 2 is behind 11.
+
+    Drawn seed by seed no draw would fall below 3/4; of the 16 draws one is (2, 2) against
+    (11, 11), where P is 0, more than the 2.5 % outside.
+    """
+    assert maths.probability_of_improvement([2.0, 12.0], [1.0, 11.0]) == 0.75
+    assert maths.probability_interval([2.0, 12.0], [1.0, 11.0]) == (0.0, 1.0)
 
 
 def test_methods_that_do_not_overlap_have_no_interval_to_speak_of() -> None:
