@@ -26,6 +26,7 @@ FOLDS = 5
 MANY_ROWS = 5000
 MAX_ITERATIONS = 1000
 UNSEEN = -1e4
+LEAST = 1e-30
 
 
 class LinearProbe(NamedTuple):
@@ -39,7 +40,7 @@ class LinearProbe(NamedTuple):
         """Log probabilities (N, C), UNSEEN for a class that training lacked; or (N, 1)."""
         if self.num_classes == 1:
             return np.asarray(self.pipeline.predict(features), np.float32).reshape(-1, 1)
-        found = self.pipeline.predict_log_proba(features)
+        found = _log_probabilities(self.pipeline, features)
         outputs = np.full((len(features), self.num_classes), UNSEEN, np.float32)
         outputs[:, self.pipeline.classes_] = found
         return outputs
@@ -82,8 +83,12 @@ def _splits(targets: np.ndarray, rarest: int) -> Any:
 def _log_likelihood(model: Any, features: np.ndarray, targets: np.ndarray) -> float:
     # scikit-learn's own scorer fails where a small fold lacks a class.
     columns = np.searchsorted(model.classes_, targets)
-    found = model.predict_log_proba(features)[np.arange(len(targets)), columns]
-    return float(np.maximum(found, -100.0).mean())
+    return float(_log_probabilities(model, features)[np.arange(len(targets)), columns].mean())
+
+
+def _log_probabilities(model: Any, features: np.ndarray) -> np.ndarray:
+    # A probability may round to 0, and one sure mistake must not outweigh all the rest.
+    return np.log(np.maximum(model.predict_proba(features), LEAST))
 
 
 def fit_numbers(features: np.ndarray, targets: np.ndarray) -> LinearProbe:

@@ -72,7 +72,8 @@ class Prober:
         Raises:
             UserError: see :func:`read_encoder` and :func:`check_vocabulary`.
         """
-        check_vocabulary(read_encoder(path, flag), prepared, flag)
+        encoder = read_encoder(path, flag)
+        check_vocabulary(encoder, open_task(prepared, encoder), flag)
 
     def score(self, path: Path, tasks: Sequence[Prepared]) -> Iterator[Cell]:
         """The score of the checkpoint on each task.
@@ -134,7 +135,7 @@ class _Opened:
         self._model: Optional[nn.Module] = None
 
     def model(self, data: TaskData) -> nn.Module:
-        check_vocabulary(self.encoder, data.prepared, "checkpoint")
+        check_vocabulary(self.encoder, data, "checkpoint")
         if self._model is None:
             self._model = build(self.encoder, data.task).to(self.device)
         return self._model

@@ -118,19 +118,18 @@ def _check_same_dictionary(first: Prepared, other: Prepared, flag: str) -> None:
         )
 
 
-def check_vocabulary(encoder: Encoder, prepared: Prepared, flag: str) -> None:
+def check_vocabulary(encoder: Encoder, data: TaskData, flag: str) -> None:
     """Refuse a checkpoint of another vocabulary than the task's.
 
     Raises:
         UserError: the embedding table has not one row a symbol.
     """
-    task = open_task(prepared, encoder).task
-    symbols = len(task.source_dictionary)
+    symbols = len(data.task.source_dictionary)
     if encoder.vocabulary != symbols:
         raise UserError(
             f"{flag} {encoder.path}: knows {encoder.vocabulary} symbols, but the dictionary of "
-            f"{prepared.folder} with <mask> has {symbols}: prepare the task with this model's own "
-            "BPE and dictionary"
+            f"{data.prepared.folder} with <mask> has {symbols}: prepare the task with the BPE and "
+            "the dictionary of this model"
         )
 
 
