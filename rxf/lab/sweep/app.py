@@ -14,7 +14,7 @@ from typing import Any
 
 import hydra
 
-from rxf.lab.sweep.config import HYDRA_BASE
+from rxf.lab.runs import sigterm_is_ctrl_c
 from rxf.lab.sweep.one_run import work
 
 __all__ = ["PARENT", "job", "main"]
@@ -22,6 +22,8 @@ __all__ = ["PARENT", "job", "main"]
 # Names the process that started the app, in the environment.
 PARENT = "RXF_SWEEP_PARENT"
 _POLL_SECONDS = 0.5
+# More than a run is given to end.
+_PATIENCE_SECONDS = 12
 _watched = threading.Event()
 
 
@@ -45,10 +47,15 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
+    # A worker of joblib's takes the run's end for an error of its job, and waits for the next.
+    time.sleep(_PATIENCE_SECONDS)
+    os._exit(1)
 
 
 def main() -> None:
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
         end_with(int(parent))
-    hydra.main(version_base=HYDRA_BASE, config_path=None, config_name="sweep")(job)()
+    # By Ctrl-C joblib ends its workers, and by SIGTERM it would not.
+    with sigterm_is_ctrl_c():
+        hydra.main(version_base="1.3", config_path=None, config_name="sweep")(job)()

@@ -1,17 +1,20 @@
 """The command line of `rxf sweep`."""
 
 import argparse
+import contextlib
 import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -92,21 +95,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _sweep(args: argparse.Namespace, out: Path) -> int:
     _check_numbers(args)
-    _check_overrides(args.overrides)
+    overrides = _checked(args.overrides)
     launcher = args.launcher or "joblib"
-    jobs = args.jobs or _default_jobs(launcher)
-    words = [*launcher_words(launcher, jobs), *args.overrides]
+    words = launcher_words(launcher, args.jobs or _default_jobs(launcher))
     seeds = grid.parse_seeds(args.seeds)
     tasks, choices, write = _asked(args, out)
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
-        runs = _compose(Path(folder), tasks, choices, seeds, words)
+        runs = _compose(Path(folder), tasks, choices, seeds, [*words, *args.overrides])
     lists = [
         *(f"common.seed={','.join(map(str, seeds))}",),
         *(f"sweep/task={','.join(task.name for task in tasks)}",),
         *(f"sweep/method={','.join(choice.method.name for choice in choices)}",),
     ]
-    command = multirun(out / HYDRA_FOLDER, [*lists, *words])
+    command = multirun(out / HYDRA_FOLDER, [*lists, *words, *overrides])
     if args.dry_run:
         print(_plan(runs, args.retry_failed))
         print(f"\n{shlex.join(command)}")
@@ -125,24 +127,37 @@ def _check_numbers(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} {value}: must be at least 1")
 
 
-def _check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse what Hydra would take, and the sweep cannot do.
+def _checked(overrides: Sequence[str]) -> list[str]:
+    """The same for Hydra's multirun, where what a method brings is not there to be overridden.
+
+    It composes once without any task and method, and ``++`` makes what is missing.  Whether
+    a setting exists is asked before, of every task with every method, without it.
 
     Raises:
         UserError: an override cannot be read, means several values, or is the sweep's own.
     """
     parser = OverridesParser.create()
+    forced = []
     for text in overrides:
         try:
             override = parser.parse_override(text)
         except HydraException as error:
             raise UserError(f"OVERRIDE {text}: {str(error).splitlines()[0]}") from None
-        key = str(override.key_or_group)
-        if override.is_sweep_override():
-            raise UserError(f"OVERRIDE {text}: one value for all runs: sweep others in another OUT")
-        own = key.startswith(("sweep", "hydra")) and not key.startswith("hydra.launcher.")
-        if key in OWNED or (own and key != "sweep.epochs"):
-            raise UserError(f"OVERRIDE {text}: the sweep sets {key} itself")
+        _check_override(text, override)
+        launchers = str(override.key_or_group).startswith("hydra.")
+        forced.append(text if launchers else "++" + text.lstrip("+"))
+    return forced
+
+
+def _check_override(text: str, override: Override) -> None:
+    key = str(override.key_or_group)
+    if override.is_delete():
+        raise UserError(f"OVERRIDE {text}: nothing can be taken away: give the value it is to have")
+    if override.is_sweep_override():
+        raise UserError(f"OVERRIDE {text}: one value for all runs: sweep others in another OUT")
+    own = key.startswith(("sweep", "hydra")) and not key.startswith("hydra.launcher.")
+    if key in OWNED or (own and key != "sweep.epochs"):
+        raise UserError(f"OVERRIDE {text}: the sweep sets {key} itself")
 
 
 def _default_jobs(launcher: str) -> int:
@@ -178,9 +193,7 @@ def _compose(
     Raises:
         UserError: some task with some method cannot be composed with these overrides.
     """
-    with initialize_config_dir(
-        version_base=config.HYDRA_BASE, config_dir=str(folder), job_name="sweep"
-    ):
+    with _hydra(folder):
         composed = [
             (_composed(task, choice, words), f"task {task.name}, method {choice.method.name}")
             for task in tasks
@@ -192,6 +205,16 @@ def _compose(
             cfg.common.seed = seed
             runs.append(run_of(cfg, origin))
     return runs
+
+
+@contextlib.contextmanager
+def _hydra(folder: Path) -> Iterator[None]:
+    """Compose from ``folder`` meanwhile."""
+    with warnings.catch_warnings():
+        # fairseq composes in the same process, by a call that 1.2 gave up; Hydra warns of 1.1.
+        warnings.simplefilter("ignore")
+        with initialize_config_dir(str(folder), job_name="sweep", version_base="1.1"):
+            yield
 
 
 def _composed(task: Prepared, choice: Choice, words: Sequence[str]) -> Any:

@@ -25,7 +25,6 @@ from rxf.lab.sweep.groups import Group
 __all__ = [
     "DEFAULTS",
     "OWNED",
-    "HYDRA_BASE",
     "Config",
     "flat",
     "resolved",
@@ -41,9 +40,6 @@ OWNED = (
     *("model._name", "checkpoint.save_dir", "checkpoint.finetune_from_model"),
     *("checkpoint.restore_file",),
 )
-
-# fairseq composes configs of its own in the same process, by a call that 1.2 gave up.
-HYDRA_BASE = "1.1"
 
 Config = dict[str, Group]
 resolvers.install()

@@ -120,6 +120,7 @@ def test_overrides_settings_and_a_config_file(
         (["hydra.sweep.dir=/x"], "the sweep sets hydra.sweep.dir itself"),
         (["hydra.launcher.n_jobz=3"], "n_jobz"),
         (["optimizer=sgd"], "optimizer"),
+        (["~optimization.lr=null"], "nothing can be taken away"),
         (["common.fp16=[b"], r"OVERRIDE common.fp16=\[b"),
         (["criterion.smart_mu=1"], "method plain: .*smart_mu"),
         (["--jobs", "0"], "--jobs 0"),
