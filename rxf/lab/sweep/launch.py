@@ -106,7 +106,7 @@ def launch(command: Sequence[str], runs: Sequence[Run], log: Path) -> None:
         UserError: Hydra ended before it had come to every run.
         KeyboardInterrupt: on Ctrl-C and SIGTERM, once all processes have ended.
     """
-    environment = {**os.environ, PARENT: str(os.getpid()), "HYDRA_FULL_ERROR": "0"}
+    environment = {**os.environ, PARENT: str(os.getpid()), "HYDRA_FULL_ERROR": "1"}
     with log.open("ab") as output:
         # In a session of its own: a terminal's Ctrl-C would reach the runs, too, and they
         # would be recorded as failed.
