@@ -31,17 +31,18 @@ from rxf.lab.runs import read_log
 SIZES = data.Sizes(train=1500, valid=2000)
 
 
-def taken(command: Sequence[object]) -> tuple[float, float]:
-    """Seconds by the clock and of the processor."""
+def taken(command: Sequence[object], log: Path) -> tuple[float, float]:
+    """Seconds by the clock and of the processor; what the command prints goes to ``log``."""
     since, before = time.perf_counter(), os.times()
-    done = subprocess.run(
-        [str(word) for word in command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    with log.open("w") as file:
+        done = subprocess.run(
+            [str(word) for word in command],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
     if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
+        raise RuntimeError(log.read_text()[-3000:])
     after = os.times()
     processor = after.children_user + after.children_system
     return time.perf_counter() - since, processor - before.children_user - before.children_system
@@ -50,7 +51,7 @@ def taken(command: Sequence[object]) -> tuple[float, float]:
 def probe(folders: Sequence[Path], out: Path) -> tuple[float, float]:
     start = [sys.executable, "-c", "import sys; from rxf.cli import main; sys.exit(main())"]
     words = ["probe", "generalization", "--pretrained", SHIPPED, "--out", out, "--cpu"]
-    return taken([*start, *words, "--tasks", *folders])
+    return taken([*start, *words, "--tasks", *folders], out.with_suffix(".log"))
 
 
 def train(folder: Path, log: Path, updates: int) -> tuple[float, float]:
@@ -63,9 +64,10 @@ def train(folder: Path, log: Path, updates: int) -> tuple[float, float]:
             *["--batch-size", 50, "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"],
             *["--lr", 1e-2, "--lr-scheduler", "polynomial_decay", "--warmup-updates", 50],
             *["--total-num-update", updates, "--max-update", updates, "--cpu", "--no-save"],
-            *["--save-dir", log.with_suffix(""), "--num-workers", 0, "--log-file", log],
+            *["--save-dir", log.with_suffix(""), "--num-workers", 0],
             *["--validate-interval", updates, "--log-format", "json", "--log-interval", 500],
-        ]
+        ],
+        log,
     )
 
 

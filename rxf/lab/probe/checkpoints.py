@@ -12,7 +12,7 @@ __all__ = ["PRETRAINED", "Named", "add_checkpoint_arguments", "named_checkpoints
 
 PRETRAINED = "pretrained"
 BEST = "checkpoint_best.pt"
-_METHOD_AND_SEED = re.compile(r"(?:.*/)?(?P<method>[^/]+?)(?:/|-)(?:seed-)?(?P<seed>\d+)$")
+_METHOD_AND_SEED = re.compile(r"(?:.*/)?(?P<method>[^/]+?)(?:[/-]seed-|/)(?P<seed>\d+)$")
 
 
 class Named(NamedTuple):

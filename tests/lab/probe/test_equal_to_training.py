@@ -14,7 +14,7 @@ from rxf.lab.quickstart import data
 from rxf.lab.quickstart.pretrain import SHIPPED
 from tests.support import fork_fairseq_train, train_log
 
-ENOUGH = data.Sizes(train=1000, valid=2000)
+FEW, MANY = data.Sizes(train=300, valid=300), data.Sizes(train=1500, valid=2000)
 
 
 def valid_scores(words: list[Any]) -> list[float]:
@@ -30,13 +30,14 @@ def test_within_half_a_point_on_the_built_in_task(tmp_path: Path) -> None:
     The encoder is one that knows the task: on the pre-trained one's features, which hardly
     tell the classes apart, Adam is far from the optimum after thousands of updates.
     """
-    data.write_family(tmp_path, ENOUGH)
-    folder, model = tmp_path / "polarity", model_flags(TINY)
-    flags = read_prepared(folder).flags
+    data.write_family(tmp_path / "few", FEW)
+    data.write_family(tmp_path / "many", MANY)
+    few, folder = (tmp_path / size / "polarity" for size in ("few", "many"))
+    model, flags = model_flags(TINY), read_prepared(folder).flags
     plain = ["--criterion", "sentence_prediction_r3f", "--r3f-lambda", "0"]
-    tuned, recipe = tmp_path / "tuned", Recipe(updates=200, batch_size=16, lr=1e-3)
-    command = fine_tune_command(folder, flags, model, SHIPPED, plain, recipe, 1, tuned)
-    valid_scores(command[command.index(str(folder)) :] + ["--user-dir", str(USER_DIR)])
+    tuned, recipe = tmp_path / "tuned", Recipe(updates=300, batch_size=16, lr=1e-3)
+    command = fine_tune_command(few, flags, model, SHIPPED, plain, recipe, 1, tuned)
+    valid_scores(command[command.index(str(few)) :] + ["--user-dir", str(USER_DIR)])
     encoder = tuned / "checkpoint_best.pt"
 
     words = ["--pretrained", encoder, "--tasks", folder, "--out", tmp_path / "out", "--cpu"]
