@@ -16,14 +16,16 @@ from typing import Any, NamedTuple
 import torch
 
 from rxf.errors import UserError, check_number
+from rxf.lab.asked import check_classes, seeds_of
 from rxf.lab.fine_tuning import Recipe, fine_tune_command
 from rxf.lab.model_flags import flags_from_checkpoint, model_flags, suggested_lr
 from rxf.lab.prepared import Prepared
 from rxf.lab.probe.encoder import file_fingerprint, keep_encoder
-from rxf.lab.probe.method_flags import check_command, check_method, method_flags, seeds_of
+from rxf.lab.probe.method_flags import check_command, method_flags
 from rxf.lab.probe.probing import Prober, add_probe_arguments, read_json, write_json
 from rxf.lab.probe.task_data import task_fingerprint
 from rxf.lab.runs import Run, processors, run_all
+from rxf.methods import registry
 
 __all__ = ["Chains", "Probed", "Step", "add_chain_arguments"]
 
@@ -63,7 +65,7 @@ def add_chain_arguments(parser: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         default=[],
-        metavar="METHOD.FLAG=VALUE",
+        metavar="METHOD.NAME=VALUE",
         help="a setting of one method, as r3f.r3f_lambda=0.1; any number of times",
     )
     parser.add_argument("--updates", type=int, default=300, help="of every run (%(default)s)")
@@ -122,7 +124,7 @@ class Chains:
         tasks = {step.trained_on.name: step.trained_on for step in self.steps}
         for method in self.methods:
             for task in tasks.values():
-                check_method(method, task)
+                check_classes(registry.find(method), task)
                 check_command(self._command(method, 1, task, self.pretrained, self.out))
 
     def run(self) -> list[Probed]:

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from rxf.errors import UserError
+from rxf.lab.asked import seeds_of
 from rxf.lab.model_flags import flags_from_checkpoint, suggested_lr
 from rxf.lab.prepared import Prepared
 from rxf.lab.runs import processors, record_of
@@ -98,7 +99,7 @@ def _sweep(args: argparse.Namespace, out: Path) -> int:
     overrides = _checked(args.overrides)
     launcher = args.launcher or "joblib"
     words = launcher_words(launcher, args.jobs or _default_jobs(launcher))
-    seeds = grid.parse_seeds(args.seeds)
+    seeds = seeds_of(args.seeds)
     tasks, choices, write = _asked(args, out)
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))

@@ -1,4 +1,4 @@
-"""What is asked for: tasks, methods with their settings, seeds; checked before any work."""
+"""The tasks and methods of a sweep, by fairseq's config groups; checked before any work."""
 
 import re
 from collections import Counter
@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from rxf.errors import UserError
+from rxf.lab.asked import check_classes, methods_of, settings_of
+from rxf.lab.fine_tuning import spelt_out
 from rxf.lab.prepared import Prepared, read_prepared
 from rxf.lab.sweep.groups import Group, names
 from rxf.methods import registry
 from rxf.methods.registry import Method
 
-__all__ = ["Choice", "choices", "parse_seeds", "read_tasks"]
+__all__ = ["Choice", "choices", "read_tasks"]
 
-_RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _NAME = re.compile(r"^[A-Za-z0-9][\w.-]*$")
 
 
@@ -36,26 +35,7 @@ class Choice(NamedTuple):
     @property
     def flags(self) -> list[str]:
         """As ``fairseq-train`` would be told."""
-        words = []
-        for name, value in self.settings.items():
-            words.append("--" + name.replace("_", "-"))
-            words += [] if value is True else [str(value)]
-        return words
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``1-3,7`` as 1, 2, 3, 7; a seed that is named twice counts once.
-
-    Raises:
-        UserError: it is no such list.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        match = _RANGE.match(part.strip())
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UserError(f"--seeds {text}: give numbers and ranges, as in 1-5 or 1,2,7-9")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return list(dict.fromkeys(seeds))
+        return spelt_out(self.settings)
 
 
 def read_tasks(folders: Sequence[Path]) -> list[Prepared]:
@@ -87,55 +67,12 @@ def choices(
     Raises:
         UserError: an unknown method or setting, or a method that cannot be swept over.
     """
-    found = [_find(name.strip()) for name in dict.fromkeys(wanted.split(","))]
+    found = methods_of(wanted)
     for method in found:
-        _check_tasks(method, tasks)
-    own = _settings(settings, [method.name for method in found])
+        for task in tasks:
+            check_classes(method, task)
+    own = settings_of(settings, found)
     return [_choice(method, own.get(method.name, {}), model) for method in found]
-
-
-def _find(name: str) -> Method:
-    try:
-        method = registry.find(name)
-    except KeyError:
-        known = [m.name for m in (registry.PLAIN, *registry.methods()) if m.sentences is not None]
-        raise UserError(f"--methods {name}: unknown; choose among {', '.join(known)}") from None
-    if method.sentences is None:
-        way = f"run {method.recipe}" if method.recipe else "leave it out"
-        kind = "a course of several trainings" if method.recipe else "not for sentence tasks"
-        raise UserError(f"--methods {name}: is {kind}: {way}")
-    return method
-
-
-def _check_tasks(method: Method, tasks: Sequence[Prepared]) -> None:
-    if not method.classes_only:
-        return
-    for task in tasks:
-        if "--regression-target" in task.flags:
-            raise UserError(
-                f"--methods {method.name}: is for classes, and {task.name} is a regression: "
-                "leave out the one or the other"
-            )
-
-
-def _settings(given: Sequence[str], methods: Sequence[str]) -> dict[str, Group]:
-    found: dict[str, Group] = {}
-    for text in given:
-        match = re.match(r"^([\w-]+)\.(\w+)=(.+)$", text)
-        if not match:
-            raise UserError(f"--set {text}: write METHOD.NAME=VALUE, as in r3f.r3f_lambda=0.1")
-        if match[1] not in methods:
-            raise UserError(f"--set {text}: {match[1]} is none of --methods {','.join(methods)}")
-        found.setdefault(match[1], {})[match[2]] = _value(match[3])
-    return found
-
-
-def _value(text: str) -> Any:
-    """YAML takes 1e-5 for a word, as it lacks a point."""
-    try:
-        return float(text) if re.match(r"^[+-]?\d+e[+-]?\d+$", text) else yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
 
 
 def _choice(method: Method, own: Group, model: Mapping[str, Any]) -> Choice:

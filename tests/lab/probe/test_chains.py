@@ -172,12 +172,12 @@ def test_bad_input(tasks: Tasks, model: Path, tmp_path: Path) -> None:
         assert not (out / "runs").exists()
 
     refused("--methods best: unknown; choose among plain,", "--methods", "best")
-    refused("--methods surt: .*a script of its own, examples/", "--methods", "surt")
+    refused("--methods surt: .*run examples/", "--methods", "surt")
     refused("--methods ',': names nothing", "--methods", ",")
     refused("--seeds 3-1: give numbers", "--seeds", "3-1")
     refused("--seeds x: give numbers", "--seeds", "x")
-    refused("--set r3f: give METHOD.FLAG=VALUE", "--set", "r3f")
-    refused("mmr is not among --methods", "--methods", "plain", "--set", "mmr.mmr_alpha=1")
+    refused("--set r3f: write METHOD.NAME=VALUE", "--set", "r3f")
+    refused("mmr is none of --methods", "--methods", "plain", "--set", "mmr.mmr_alpha=1")
     refused("--eps-none: no flag", "--methods", "r3f", "--set", "r3f.eps_none=1")
     refused("invalid choice|invalid float", "--methods", "r3f", "--set", "r3f.eps=x")
     refused("--updates 0: must be", "--updates", 0)
@@ -203,7 +203,6 @@ def test_flags_of_methods() -> None:
     assert found["r4f"][-2:] == ["--r3f-lambda", "0.5"]
     off = ["r4f.spectral_norm_classification_head=false"]
     assert "--spectral-norm-classification-head" not in method_flags.method_flags("r4f", off)["r4f"]
-    assert method_flags.seeds_of("2,1-3,7") == [2, 1, 3, 7]
 
 
 def test_what_follows_two_dashes_is_for_fairseq() -> None:

@@ -8,7 +8,7 @@ from rxf.errors import UserError
 from rxf.lab.model_flags import TINY
 from rxf.lab.prepared import Prepared
 from rxf.lab.sweep import groups
-from rxf.lab.sweep.grid import choices, parse_seeds, read_tasks
+from rxf.lab.sweep.grid import choices, read_tasks
 from rxf.lab.sweep.resolvers import share, updates_of
 from rxf.methods import registry
 
@@ -16,14 +16,6 @@ MODEL = groups.model_defaults(TINY)
 REGRESSION = Prepared(
     "STS-B", Path("/sts"), ["--regression-target"], 1, "pearson_and_spearman", 0.0, 5, 5
 )
-
-
-def test_seeds() -> None:
-    assert parse_seeds("1-3, 7,2") == [1, 2, 3, 7]
-    assert parse_seeds("0") == [0]
-    for bad in ("", "a", "3-1", "1,,2", "-1", "1.5"):
-        with pytest.raises(UserError, match="--seeds .*1-5"):
-            parse_seeds(bad)
 
 
 def test_updates_of_epochs_and_shares() -> None:
