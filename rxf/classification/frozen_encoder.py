@@ -13,7 +13,7 @@ from fairseq.trainer import Trainer
 from torch import nn
 
 from rxf.errors import UserError
-from rxf.fairseq_fixes.patching import wrap
+from rxf.fairseq_fixes.patching import extend_flags, wrap
 
 __all__ = ["add_flags", "install"]
 
@@ -26,7 +26,7 @@ def install() -> None:
     for model in MODELS:
         if "_rxf_frozen_encoder" not in vars(model):
             model._rxf_frozen_encoder = True
-            _wrap_add_args(model)
+            extend_flags(model, add_flags)
             wrap(model, "__init__", _init)
             wrap(model, "train", _train)
     if not getattr(Trainer, "_rxf_frozen_encoder", False):
@@ -44,16 +44,6 @@ def add_flags(parser: Any) -> None:
         "in evaluation mode, without dropout and layer drop (--pooler-dropout, in the head, "
         "stays); with --pooler-activation-fn linear the head is a linear probe",
     )
-
-
-def _wrap_add_args(model: Any) -> None:
-    original: Callable[..., None] = model.add_args
-
-    def add_args(parser: Any) -> None:
-        original(parser)
-        add_flags(parser)
-
-    model.add_args = staticmethod(add_args)
 
 
 def _is_frozen(model: Any) -> bool:

@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable
 
-__all__ = ["StandIn", "replace", "wrap", "wrap_trainer_reading"]
+__all__ = ["StandIn", "extend_flags", "replace", "wrap", "wrap_trainer_reading"]
 
 
 def wrap(owner: Any, name: str, around: Callable) -> None:
@@ -41,6 +41,17 @@ def replace(owner: Any, name: str, new: Any) -> None:
             getattr(module, "__dict__", {}).get(name) is old
         ):
             setattr(module, name, new)
+
+
+def extend_flags(model: Any, add_flags: Callable[[Any], None]) -> None:
+    """Let ``add_flags(parser)`` add to the flags of a class of models, after its own."""
+    original: Callable[[Any], None] = model.add_args
+
+    def add_args(parser: Any) -> None:
+        original(parser)
+        add_flags(parser)
+
+    model.add_args = staticmethod(add_args)
 
 
 class StandIn(ModuleType):

@@ -1,6 +1,5 @@
 """`rxf probe collapse`: what fine-tuning changed in a model, measured without a probe.
 
-checkpoints  which files are compared
 models       a file as a model
 results      what was measured of one, kept and as rows
 table        the same for a person
@@ -17,8 +16,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rxf.errors import UserError
+from rxf.lab.checkpoints import (
+    PRETRAINED,
+    Checkpoint,
+    add_checkpoint_arguments,
+    checkpoints_of,
+)
 from rxf.lab.collapse import results
-from rxf.lab.collapse.checkpoints import PRETRAINED, Checkpoint, gather
 from rxf.lab.collapse.models import check_same_architecture, load_model
 from rxf.lab.collapse.results import Result
 from rxf.lab.collapse.table import table
@@ -56,25 +60,7 @@ class Text(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pretrained", metavar="FILE", type=Path, required=True, help="what all started from"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="NAME=FILE",
-        action="append",
-        default=[],
-        help="a fine-tuned model and what tables call it; may be given often. A run.json beside "
-        "the file says its method and seed",
-    )
-    parser.add_argument(
-        "--sweep",
-        metavar="DIR",
-        type=Path,
-        action="append",
-        default=[],
-        help="the best checkpoint of every finished run below this folder; may be given often",
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument(
         "--text",
         metavar="DIR",
@@ -114,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure what is not measured yet, write ``OUT/probe.json``, print a table."""
     _check_numbers(args)
-    checkpoints = gather(args.pretrained, args.checkpoint, args.sweep)
+    checkpoints = checkpoints_of(args)
     text = _read_text(args)
     cache = _make_folder(args.out)
     probe = Collapse(args, text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from rxf.lab.collapse.checkpoints import Checkpoint
+from rxf.lab.checkpoints import Checkpoint
 from rxf.representation import Distance, LayerMeasures, MaskedBits, Measurement, forgotten
 
 __all__ = ["UNITS", "Result", "cache_file", "read", "rows", "write", "write_json"]

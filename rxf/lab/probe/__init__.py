@@ -9,7 +9,7 @@ task_data     a prepared task: rows, targets, metric
 features      the vectors that a head is given
 linear        the linear layer
 probing       one checkpoint on tasks; what is kept on disk
-checkpoints   which checkpoints; results: what is written and printed
+results       what is written and printed
 chains        fine-tunings one after another, several chains at a time
 
 Each imports only from those above it.

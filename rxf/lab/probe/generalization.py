@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from rxf.lab.checkpoints import Checkpoint, add_checkpoint_arguments, checkpoints_of
 from rxf.lab.prepared import Prepared
-from rxf.lab.probe.checkpoints import Named, add_checkpoint_arguments, named_checkpoints
 from rxf.lab.probe.probing import Prober, add_probe_arguments, locked
 from rxf.lab.probe.results import text_table, write_results
 from rxf.lab.probe.task_data import read_tasks
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: bad input, before any work.
     """
-    checkpoints = named_checkpoints(args)
+    checkpoints = checkpoints_of(args)
     tasks = read_tasks(args.tasks, "--tasks")
     prober = Prober(args.out, args, keep_features=True)
     for checkpoint in checkpoints:
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(prober: Prober, checkpoints: Sequence[Named], tasks: Sequence[Prepared]) -> list[Row]:
+def _rows(
+    prober: Prober, checkpoints: Sequence[Checkpoint], tasks: Sequence[Prepared]
+) -> list[Row]:
     rows = []
     with tqdm(total=len(checkpoints) * len(tasks), desc="probing", unit="probe") as bar:
         for checkpoint in checkpoints:
@@ -67,7 +69,7 @@ def _rows(prober: Prober, checkpoints: Sequence[Named], tasks: Sequence[Prepared
     return rows
 
 
-def _row(checkpoint: Named, task: Prepared, cell: Row) -> Row:
+def _row(checkpoint: Checkpoint, task: Prepared, cell: Row) -> Row:
     return {
         "checkpoint": checkpoint.name,
         "method": checkpoint.method,
@@ -81,7 +83,7 @@ def _row(checkpoint: Named, task: Prepared, cell: Row) -> Row:
     }
 
 
-def _settings(checkpoints: Sequence[Named], tasks: Sequence[Prepared]) -> Row:
+def _settings(checkpoints: Sequence[Checkpoint], tasks: Sequence[Prepared]) -> Row:
     return {
         "checkpoints": {c.name: str(c.path.resolve()) for c in checkpoints},
         "tasks": {task.name: str(task.folder) for task in tasks},

@@ -8,13 +8,14 @@ their own heads, in which the linear layers are replaced.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Callable
+from typing import Any
 
 from fairseq.models.bart import BARTModel
 from fairseq.models.roberta import RobertaModel
 from torch import nn
 
 from rxf.errors import UserError
+from rxf.fairseq_fixes.patching import extend_flags
 from rxf.methods.r4f.spectral_norm import SpectralNormLinear
 from rxf.methods.r4f.state_dict import add_plain_keys, plain_layers, settle_keys
 
@@ -30,7 +31,7 @@ def install() -> None:
     for model in MODELS:
         if "_rxf_spectral_norm" not in vars(model):
             model._rxf_spectral_norm = True
-            _wrap_add_args(model)
+            extend_flags(model, add_flags)
             _wrap_register(model)
             _wrap_upgrade(model)
 
@@ -60,16 +61,6 @@ def add_flags(parser: Any) -> None:
         help="which weights of the classification head are normalised: out_proj, as "
         "released, or head, every weight matrix, as the paper says",
     )
-
-
-def _wrap_add_args(model: Any) -> None:
-    original: Callable[..., None] = model.add_args
-
-    def add_args(parser: Any) -> None:
-        original(parser)
-        add_flags(parser)
-
-    model.add_args = staticmethod(add_args)
 
 
 def _wrap_register(model: Any) -> None:

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from rxf.errors import UserError
-from rxf.lab import collapse
-from rxf.lab.collapse import checkpoints, results
+from rxf.lab import checkpoints, collapse
+from rxf.lab.collapse import results
 from rxf.representation import Distance, LayerMeasures, MaskedBits, Measurement
 from tests.support import (
     REPO,
@@ -300,7 +300,7 @@ def test_kept_results_come_back_as_they_were(tmp_path: Path) -> None:
     [
         (["--checkpoint", "plain"], "give NAME=FILE"),
         (["--checkpoint", "plain=gone.pt"], "--checkpoint plain gone.pt: does not exist"),
-        (["--checkpoint", "pretrained=FILE"], "two checkpoints have this name"),
+        (["--checkpoint", "pretrained=FILE"], "two checkpoints are called pretrained"),
         (["--sweep", "."], "holds no finished run"),
         (["--tokens", "3"], "--tokens 3: give 16 or more"),
         (["--batch-tokens", "0"], "--batch-tokens 0: give 1 or more"),

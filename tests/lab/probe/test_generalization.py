@@ -12,8 +12,8 @@ import torch
 from rxf import cli
 from rxf.errors import UserError
 from rxf.lab import probe
+from rxf.lab.checkpoints import checkpoints_of
 from rxf.lab.probe import features, probing
-from rxf.lab.probe.checkpoints import named_checkpoints
 from tests.lab.probe.tasks import write_task
 from tests.support import load_checkpoint, save_pretrained
 
@@ -124,7 +124,7 @@ def test_a_sweep_tells_method_seed_and_source(model: Path, tmp_path: Path) -> No
     parser = probe.argparse.ArgumentParser()
     probe.importlib.import_module("rxf.lab.probe.generalization").add_arguments(parser)
     words = ["--pretrained", str(model), "--sweep", str(tmp_path), "--tasks", "x", "--out", "y"]
-    found = named_checkpoints(parser.parse_args(words))
+    found = checkpoints_of(parser.parse_args(words))
     assert [(c.method, c.seed, c.source) for c in found] == [
         (None, None, None),
         ("plain", 1, "SST-2"),
@@ -150,7 +150,7 @@ def test_names_tell_method_and_seed(
     probe.importlib.import_module("rxf.lab.probe.generalization").add_arguments(parser)
     words = ["--pretrained", str(model), "--checkpoint", f"{name}={model}"]
     args = parser.parse_args([*words, "--tasks", "x", "--out", "y"])
-    _, named = named_checkpoints(args)
+    _, named = checkpoints_of(args)
     assert (named.name, named.method, named.seed) == (name, method, seed)
 
 
