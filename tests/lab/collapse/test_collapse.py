@@ -229,8 +229,8 @@ def test_runs_of_a_sweep(pretrained: Path, text: Path, tmp_path: Path) -> None:
             moved(pretrained, folder / "checkpoint_best.pt", by, seed)
     content = probe(pretrained, text, tmp_path / "out", "--sweep", sweep)
     rows = {row["checkpoint"]: row for row in content["rows"]}
-    assert list(rows) == ["pretrained", "SST-2/r3f/seed1", "SST-2/r3f/seed2"]
-    row = rows["SST-2/r3f/seed2"]
+    assert list(rows) == ["pretrained", "SST-2/r3f/seed-1", "SST-2/r3f/seed-2"]
+    row = rows["SST-2/r3f/seed-2"]
     assert (row["method"], row["seed"], row["source"]) == ("r3f", 2, "SST-2")
 
 

@@ -163,11 +163,11 @@ def test_bad_input(tasks: Tasks, model: Path, tmp_path: Path) -> None:
         assert not (out / "cells").exists()
 
     given = ["--pretrained", model]
-    refused("--pretrained .*none.pt: there is no such file", "--pretrained", tmp_path / "none.pt")
+    refused("--pretrained .*none.pt: does not exist", "--pretrained", tmp_path / "none.pt")
     refused("--checkpoint x: give NAME=FILE", *given, "--checkpoint", "x")
-    refused("--checkpoint .*no.pt: there is no", *given, "--checkpoint", f"x={tmp_path}/no.pt")
+    refused("--checkpoint .*no.pt: does not exist", *given, "--checkpoint", f"x={tmp_path}/no.pt")
     refused("two checkpoints are called a", *given, *["--checkpoint", f"a={model}"] * 2)
-    refused("--sweep .*holds no run.json", *given, "--sweep", tmp_path)
+    refused("--sweep .*holds no finished run", *given, "--sweep", tmp_path)
     refused("--batch-tokens 0", *given, "--batch-tokens", 0)
     refused("is no prepared task", *given, folder=tmp_path)
     (tmp_path / "text.pt").write_text("no checkpoint")
