@@ -1,12 +1,12 @@
 """Which checkpoints a probe looks at: named one by one, or those of a sweep's runs."""
 
 import argparse
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from rxf.errors import UserError
+from rxf.lab.files import read_json
 
 __all__ = ["PRETRAINED", "Checkpoint", "add_checkpoint_arguments", "checkpoints_of"]
 
@@ -129,10 +129,7 @@ _TOLD = ("task", "method", "seed")
 
 def _record(folder: Path) -> Optional[dict[str, Any]]:
     """What the run in this folder has left, or None."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    record = read_json(folder / RECORD)
     return record if isinstance(record, dict) else None
 
 

@@ -29,7 +29,7 @@ from rxf.lab.collapse.table import table
 from rxf.lab.prepare import tokens
 from rxf.lab.prepare.lines import find_file, read_lines
 from rxf.lab.prepare.output_folder import checksum
-from rxf.lab.runs.record import versions
+from rxf.lab.probe.results import RESULTS, write_results
 from rxf.representation import (
     encoder,
     encoder_components,
@@ -49,7 +49,6 @@ FORMAT = 1
 TOKENS = 20_000
 BATCH_TOKENS = 4096
 LEAST_TOKENS = 16
-RESULT = "probe.json"
 
 
 class Text(NamedTuple):
@@ -70,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a document a line",
     )
     parser.add_argument(
-        "--out", metavar="OUT", type=Path, required=True, help=f"the folder for {RESULT}"
+        "--out", metavar="OUT", type=Path, required=True, help=f"the folder for {RESULTS}"
     )
     parser.add_argument(
         "--tokens",
@@ -114,10 +113,9 @@ def run(args: argparse.Namespace) -> int:
         for checkpoint in checkpoints
         for row in results.rows(checkpoint, found[checkpoint.name], found[PRETRAINED])
     ]
-    content = {"kind": "collapse", "settings": probe.settings, "versions": versions()}
-    results.write_json(args.out / RESULT, {**content, "rows": rows})
+    path = write_results(args.out, "collapse", probe.settings, rows)
     print(table(rows))
-    print(f"CKA, cosine, rank and anisotropy: last layer; all layers are in {args.out / RESULT}")
+    print(f"CKA, cosine, rank and anisotropy: last layer; all layers are in {path}")
     return 0
 
 

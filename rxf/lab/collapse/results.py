@@ -3,15 +3,15 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from rxf.lab.checkpoints import Checkpoint
+from rxf.lab.files import read_json, write_json
 from rxf.representation import Distance, LayerMeasures, MaskedBits, Measurement, forgotten
 
-__all__ = ["UNITS", "Result", "cache_file", "read", "rows", "write", "write_json"]
+__all__ = ["UNITS", "Result", "cache_file", "read", "rows", "write"]
 
 BITS = "bits per masked token"
 UNITS = {
@@ -65,9 +65,8 @@ def write(path: Path, result: Result) -> None:
 
 def read(path: Path) -> Optional[Result]:
     """The result that :func:`write` kept, or None."""
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    held = read_json(path)
+    if held is None:
         return None
     masked = held["masked_lm"]
     measurement = Measurement(
@@ -76,13 +75,6 @@ def read(path: Path) -> Optional[Result]:
     )
     components = {name: Distance(*value) for name, value in held["components"].items()}
     return Result(measurement, Distance(*held["whole"]), components)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
 
 
 def rows(checkpoint: Checkpoint, result: Result, pretrained: Result) -> list[dict[str, Any]]:

@@ -17,12 +17,13 @@ import torch
 
 from rxf.errors import UserError, check_number
 from rxf.lab.asked import check_classes, seeds_of
+from rxf.lab.files import read_json, write_json
 from rxf.lab.fine_tuning import Recipe, fine_tune_command
 from rxf.lab.model_flags import flags_from_checkpoint, model_flags, suggested_lr
 from rxf.lab.prepared import Prepared
 from rxf.lab.probe.encoder import file_fingerprint, keep_encoder
 from rxf.lab.probe.method_flags import check_command, method_flags
-from rxf.lab.probe.probing import Prober, add_probe_arguments, read_json, write_json
+from rxf.lab.probe.probing import Prober, add_probe_arguments
 from rxf.lab.probe.task_data import task_fingerprint
 from rxf.lab.runs import Run, processors, run_all
 from rxf.methods import registry

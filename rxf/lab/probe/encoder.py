@@ -1,7 +1,6 @@
 """A checkpoint's encoder: read, checked, built, and kept for the next fine-tuning."""
 
 import hashlib
-import os
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 import rxf  # noqa: F401  (before fairseq's model classes are used)
 from rxf.errors import UserError
+from rxf.lab.files import written
 from rxf.lab.generate.flags import without_hydras_warnings
 
 __all__ = ["Encoder", "build", "file_fingerprint", "keep_encoder", "read_encoder"]
@@ -154,6 +154,5 @@ def _write_encoder(source: Path, target: Path) -> None:
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
         "last_optimizer_state": None,
     }
-    aside = target.with_suffix(".tmp")
-    torch.save(kept, aside)
-    os.replace(aside, target)
+    with written(target) as aside:
+        torch.save(kept, aside)

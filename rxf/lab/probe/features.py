@@ -1,7 +1,6 @@
 """Sentence features: the vector that a classification head is given, once for every row."""
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 from zipfile import BadZipFile
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from rxf.errors import UserError
 from rxf.forward.catching import caught_inputs
+from rxf.lab.files import written
 from rxf.lab.probe.encoder import Encoder
 from rxf.lab.probe.task_data import SPLITS, TaskData
 
@@ -105,9 +105,7 @@ def read(path: Path) -> Optional[Features]:
 
 def write(path: Path, features: Features) -> None:
     """Write the features as one npz file; a killed command leaves none or a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    with aside.open("wb") as file:
+    with written(path) as aside, aside.open("wb") as file:
         np.savez(
             file,
             train_features=features["train"].features,
@@ -115,4 +113,3 @@ def write(path: Path, features: Features) -> None:
             valid_features=features["valid"].features,
             valid_targets=features["valid"].targets,
         )
-    os.replace(aside, path)

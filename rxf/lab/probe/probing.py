@@ -6,19 +6,16 @@ checkpoint and of the task, so that a changed file is never taken for the old on
 """
 
 import argparse
-import contextlib
-import fcntl
-import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, ContextManager, Optional
 
 import torch
 from torch import nn
 
 from rxf.errors import UserError
+from rxf.lab.files import held, read_json, write_json
 from rxf.lab.prepared import Prepared
 from rxf.lab.probe import features
 from rxf.lab.probe.encoder import Encoder, build, file_fingerprint, read_encoder
@@ -26,7 +23,7 @@ from rxf.lab.probe.features import Features
 from rxf.lab.probe.linear import LinearProbe, fit_classes, fit_numbers
 from rxf.lab.probe.task_data import TaskData, check_vocabulary, open_task, task_fingerprint
 
-__all__ = ["Prober", "add_probe_arguments", "locked", "read_json", "write_json"]
+__all__ = ["Prober", "add_probe_arguments", "locked"]
 
 # Of how features and layers are computed: another number forgets what was kept.
 VERSION = 1
@@ -148,36 +145,11 @@ def _fit(data: TaskData, found: Features) -> LinearProbe:
     return fit_classes(train.features, train.targets, data.prepared.num_classes)
 
 
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> ContextManager[Any]:
     """Hold OUT against another probe.
 
     Raises:
-        UserError: one is at work there.
+        UserError: one is at work there, as the context is entered.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"--out {out}: another rxf probe is at work here: let it end, or name another "
-                "folder"
-            ) from None
-        yield
-
-
-def read_json(path: Path) -> Any:
-    """What the file holds, or None where it is missing or no JSON."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content, indent=1))
-    os.replace(aside, path)
+    busy = f"--out {out}: another rxf probe is at work here: let it end, or name another folder"
+    return held(out / ".lock", busy)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from rxf.lab.probe.probing import write_json
+from rxf.lab.files import write_json
 from rxf.lab.runs import versions
 
 __all__ = ["RESULTS", "mean_table", "text_table", "write_results"]

@@ -2,13 +2,13 @@
 
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rxf.errors import UserError
+from rxf.lab.files import written
 from rxf.lab.report import tables
 from rxf.lab.report.contents import Report
 from rxf.lab.report.records import Record
@@ -65,10 +65,8 @@ def _album(report: Report) -> _Album:
 
 def _replace(path: Path, content: bytes) -> None:
     """At once, so that who has the old file open never sees half of a new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    with written(path) as aside:
+        aside.write_bytes(content)
 
 
 def _csv(report: Report, album: _Album, formats: Sequence[str]) -> dict[str, bytes]:

@@ -36,16 +36,17 @@ def caution(summaries: Sequence[Summary]) -> list[str]:
     # The pre-trained model is one and the same: it has no seeds.
     seeds = [s.n for s in summaries if len(s.scores.methods) == 1 or s.method != "pretrained"]
     least = min(seeds, default=0)
+    whose = "of some methods" if len(set(seeds)) > 1 else "a method"
     if least < 2:
         return [
-            f"{least} seed of some methods: no deviation and no interval can be given for them, "
+            f"{least} seed {whose}: no deviation and no interval can be given for them, "
             "and nothing be said of differences."
         ]
     if least < ENOUGH:
         return [
-            f"{least} seeds of some methods: too few to rank methods by. Intervals from so few "
+            f"{least} seeds {whose}: too few to rank methods by. Intervals from so few "
             "runs are too narrow: from 5 runs of a normal distribution, what should hold the true "
-            "mean 95 times in 100 holds it about 83 times."
+            "mean 95 times in 100 holds it about 85 times."
         ]
     return []
 
@@ -56,7 +57,7 @@ def _runs(runs: Sequence[Scores], value: str) -> list[str]:
         return [
             f"A run's score is the best of its validations, a maximum and not the last ({named}): "
             "chosen on the rows it is scored on, so a little too good, for every method alike. "
-            "--value last takes the last.",
+            "rxf report --value last takes the last.",
         ]
     return [f"A run's score is that of its last validation ({named})."]
 

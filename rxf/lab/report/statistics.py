@@ -46,7 +46,7 @@ def interval(values: Values, statistic: Callable[..., Any] = np.median) -> Optio
     """Percentile bootstrap interval of a statistic (Efron 1979), by ``scipy.stats.bootstrap``.
 
     Percentile and not BCa: for the median of few values BCa's correction rests on a
-    jackknife that does not hold, and for the mean it covered no better (README.md).
+    jackknife that does not hold.
 
     Args:
         values: finite numbers, one a run.

@@ -3,17 +3,14 @@
 A process a run, since fairseq's best score leaks from run to run within one process.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, ContextManager, NamedTuple, TextIO
 
-from rxf.errors import UserError
+from rxf.lab.files import held
 
 __all__ = ["Run", "prepare", "start"]
 
@@ -71,19 +68,9 @@ def start(run: Run) -> subprocess.Popen:
         )
 
 
-@contextlib.contextmanager
-def _locked(run: Run) -> Iterator[TextIO]:
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
-    with run.folder.with_suffix(".lock").open("w") as lock:
-        _take(lock, run.folder)
-        yield lock
-
-
-def _take(lock: TextIO, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"{folder}: another command, or what is left of a killed one, is at work here: "
-            "let it end, or name another output folder"
-        ) from None
+def _locked(run: Run) -> ContextManager[TextIO]:
+    return held(
+        run.folder.with_suffix(".lock"),
+        f"{run.folder}: another command, or what is left of a killed one, is at work here: "
+        "let it end, or name another output folder",
+    )

@@ -1,14 +1,13 @@
 """The record of a run: ``run.json``, written once, when the run has ended, well or not."""
 
-import json
 import math
-import os
 import platform
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from rxf.lab.files import read_json, write_json
 from rxf.lab.runs.log import last_error, read_log
 from rxf.lab.runs.process import Run
 
@@ -31,11 +30,8 @@ class Usage(NamedTuple):
 
 def record_of(run: Run) -> Optional[dict[str, Any]]:
     """The record of an earlier run of this very command, or None."""
-    try:
-        record = json.loads(run.record.read_text())
-    except (OSError, ValueError):
-        return None
-    return record if record.get("command") == run.command else None
+    record = read_json(run.record)
+    return record if record and record.get("command") == run.command else None
 
 
 def finish(run: Run, status: int, usage: Usage) -> dict[str, Any]:
@@ -57,9 +53,7 @@ def finish(run: Run, status: int, usage: Usage) -> dict[str, Any]:
         "command": run.command,
     }
     _tidy(run.folder)
-    aside = run.record.with_suffix(".tmp")
-    aside.write_text(json.dumps(record, indent=1))
-    os.replace(aside, run.record)
+    write_json(run.record, record)
     return record
 
 

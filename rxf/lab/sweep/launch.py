@@ -1,20 +1,20 @@
 """Hydra's multirun in a process of its own, and one progress bar over all its runs."""
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ContextManager
 
 from tqdm import tqdm
 
 from rxf.errors import UserError
+from rxf.lab.files import held
 from rxf.lab.runs import (
     Run,
     last_error,
@@ -63,22 +63,14 @@ def multirun(folder: Path, words: Sequence[str]) -> list[str]:
     ]
 
 
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> ContextManager[Any]:
     """Hold a sweep's folder.
 
     Raises:
-        UserError: another sweep holds it.
+        UserError: another sweep holds it, as the context is entered.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "sweep.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{out}: another sweep is at work here: let it end, or name another folder"
-            ) from None
-        yield
+    busy = f"{out}: another sweep is at work here: let it end, or name another folder"
+    return held(out / "sweep.lock", busy)
 
 
 def reserve(runs: Sequence[Run]) -> None:

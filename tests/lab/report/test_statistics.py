@@ -50,7 +50,7 @@ def test_a_report_made_again_is_the_same() -> None:
 
 @pytest.mark.parametrize(("n", "least", "most"), [(5, 0.78, 0.88), (20, 0.90, 0.96)])
 def test_coverage_of_the_true_mean(n: int, least: float, most: float) -> None:
-    """As the report says: too narrow at 5 runs (about 83 in 100), nearly right at 20."""
+    """As the report says: too narrow at 5 runs (about 85 in 100), nearly right at 20."""
     source = np.random.default_rng(3)
     held = 0
     for _ in range(400):

@@ -232,12 +232,14 @@ def test_the_csv_of_summaries_holds_every_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "told"), [(1, "1 seed of some methods"), (3, "3 seeds of some"), (10, None)]
+    ("seeds", "told"), [(1, "1 seed a method: no"), (3, "3 seeds a method: too"), (10, None)]
 )
 def test_few_seeds_are_said_to_be_few(seeds: int, told: Any) -> None:
     runs = [record(m, s, 70.0 + s) for m in ("plain", "r3f") for s in range(seeds)]
     cautions = built(*runs).cautions
     assert (cautions == []) if told is None else cautions[0].startswith(told)
+    fewer = built(*runs, record("r4f", 0, 70.0)).cautions
+    assert fewer[0].startswith("1 seed of some methods" if seeds > 1 else "1 seed a method")
 
 
 def test_the_notes_say_what_cannot_be_seen_in_the_table() -> None:
