@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rxf.errors import UserError
+from rxf.fairseq_fixes import optimizer_mismatch
 from tests.fairseq_fixes.test_criterion_hooks import trainer_with
 from tests.support import first_batch, fork_fairseq_train, train_flags
 
@@ -45,3 +46,11 @@ def test_the_command_ends_in_one_line(sentence_data: Path, tmp_path: Path) -> No
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("rxf: error: ") and "checkpoint_last.pt: its optimizer state" in last
+
+
+def test_another_error_stays_what_it_is() -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("something else")
+
+    with pytest.raises(ValueError, match="^something else$"):
+        optimizer_mismatch._load_checkpoint(broken, None, "some.pt")  # type: ignore[arg-type]
