@@ -2,22 +2,23 @@
 # The runs behind RESULTS.md: fine-tunings of SST-2, and what they leave of the representation.
 #   ROBERTA=.../roberta_mini/model.pt examples/probing/probing_runs.sh DATA OUT
 # DATA is what probing_data.sh makes.  Stop it where you like: the same command goes on.
-#   SEEDS    1-3 unless set
+#   SEEDS    1-3 unless set, as FIRST-LAST
 #   JOBS     runs at a time, a core each unless set
-#   STAGES   some of "source generalization collapse degradation retention"; else all
+#   STAGES   some of "source surt generalization collapse degradation retention"; else all
 #   MORE     words for the fine-tunings of SST-2, as "optimization.max_update=4" to try them;
 #            CHAIN_MORE likewise for the chains, as "--updates 4"
 # The methods' settings are those of examples/glue/family_runs.py, set before any result was
-# seen; SURT is no single fine-tuning and takes no part.
+# seen; SURT is a stage of its own, then a plain fine-tuning.
 set -euo pipefail
 
 usage="usage: ROBERTA=model.pt $0 DATA OUT"
 data=${1:?$usage}
 out=${2:?$usage}
+here=$(dirname "$0")
 : "${ROBERTA:?set ROBERTA to the pre-trained model.pt}"
 seeds=${SEEDS:-1-3}
 jobs=(${JOBS:+--jobs "$JOBS"})
-stages=${STAGES:-source generalization collapse degradation retention}
+stages=${STAGES:-source surt generalization collapse degradation retention}
 read -r -a more <<<"${MORE-}"
 read -r -a chain_more <<<"${CHAIN_MORE-}"
 
@@ -43,8 +44,8 @@ recipe=(
 source_runs() {
   local folder=$1 methods=$2
   shift 2
-  rxf sweep "$out/$folder" --tasks "$data/SST-2" --pretrained "$ROBERTA" --methods "$methods" \
-    --seeds "$seeds" ${jobs[@]+"${jobs[@]}"} "$@" "${recipe[@]}" ${more[@]+"${more[@]}"}
+  rxf sweep "$out/$folder" --tasks "$data/SST-2" --methods "$methods" \
+    ${jobs[@]+"${jobs[@]}"} "$@" "${recipe[@]}" ${more[@]+"${more[@]}"}
 }
 
 chain() {
@@ -55,16 +56,30 @@ chain() {
 }
 
 if wanted source; then
-  source_runs compared "$compared" "${noise[@]}"
-  source_runs others "$others" "${settings[@]}"
+  from=(--pretrained "$ROBERTA" --seeds "$seeds")
+  source_runs compared "$compared" "${from[@]}" "${noise[@]}"
+  source_runs others "$others" "${from[@]}" "${settings[@]}"
 fi
+# Plain runs from other starts: apart from the others, and by another name.
+surt=()
+for seed in $(seq "${seeds%-*}" "${seeds#*-}"); do
+  if wanted surt; then
+    python "$here/surt_stage.py" "$ROBERTA" "$data/SST-2" "$out/surt/first" "$seed" --cpu
+    source_runs "surt/seed-$seed" plain --seeds "$seed" \
+      --pretrained "$out/surt/first/$seed/checkpoint_last.pt"
+    ln -sf "../seed-$seed/SST-2/plain/seed-$seed/checkpoint_best.pt" "$out/surt/first/best-$seed.pt"
+  fi
+  if [[ -e $out/surt/first/best-$seed.pt ]]; then
+    surt+=(--checkpoint "surt/$seed=$out/surt/first/best-$seed.pt")
+  fi
+done
 if wanted generalization; then
   rxf probe generalization --pretrained "$ROBERTA" --sweep "$out/compared" \
     --tasks "$data"/{CoLA,MRPC,RTE,STS-B,XNLI-en} --out "$out/generalization"
 fi
 if wanted collapse; then
   rxf probe collapse --pretrained "$ROBERTA" --sweep "$out/compared" --sweep "$out/others" \
-    --text "$data/reuters_text" --out "$out/collapse"
+    ${surt[@]+"${surt[@]}"} --text "$data/reuters_text" --out "$out/collapse"
 fi
 if wanted degradation; then
   chain degradation --source "$data/SST-2" --chain "$data"/{MRPC,RTE,CoLA} \
@@ -74,4 +89,8 @@ if wanted retention; then
   chain retention --tasks "$data"/{SST-2,MRPC,RTE,CoLA} --cycles 3 \
     --methods plain,r4f --set r4f.r3f_lambda=0.1 --updates 60
 fi
-rxf report "$out" --out "$out/report"
+shown=()
+for folder in compared others generalization collapse degradation retention; do
+  [[ ! -d $out/$folder ]] || shown+=("$out/$folder")
+done
+rxf report "${shown[@]}" --out "$out/report"
