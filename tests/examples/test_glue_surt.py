@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -37,13 +38,19 @@ exit "${{STATUS:-0}}"
 
 
 class Recorded:
-    """A folder with stand-ins for the commands that the script runs."""
+    """A folder with stand-ins for the commands that a script runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        script: Path = SCRIPT,
+        commands: Sequence[str] = ("fairseq-train", "rxf"),
+    ) -> None:
+        self.script = script
         self.calls = folder / "calls.jsonl"
         self.binaries = folder / "bin"
         self.binaries.mkdir()
-        for name in ("fairseq-train", "rxf"):
+        for name in commands:
             stand_in = self.binaries / name
             stand_in.write_text(RECORDER.format(python=sys.executable, calls=self.calls))
             stand_in.chmod(0o755)
@@ -51,7 +58,7 @@ class Recorded:
     def run(self, *arguments: object, **variables: str) -> list[list[str]]:
         """The command lines that the script runs."""
         done = subprocess.run(
-            [SCRIPT, *map(str, arguments)],
+            [self.script, *map(str, arguments)],
             env={
                 **os.environ,
                 "PATH": f"{self.binaries}:{os.environ['PATH']}",
