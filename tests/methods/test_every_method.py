@@ -27,6 +27,7 @@ from tests.methods.every import (
     stock_criterion,
     trainer_for,
 )
+from tests.methods.reading_back import ReadingBack
 from tests.support import assert_bit_equal
 
 DataOf = dict[str, Data]
@@ -163,3 +164,25 @@ def test_hooks_that_nothing_calls_are_refused(
     name = case.settings["criterion"]
     with pytest.raises(UserError, match=f"^--criterion {name} needs rxf's fix criterion-hooks"):
         trainer_for(data_of[case.kind], case.settings)
+
+
+# Values that are on the host already, or are looked at on a CPU alone.
+ON_THE_HOST = {
+    "classification/criterion.py:_check_range",
+    "divergence/fused_linear.py:backward",
+    "optim/component_adam.py:_treatment",
+}
+# How many positions take part: the loss is made of these alone.  Once an update.
+POSITIONS = {"divergence/fused_linear.py:fused_linear_ce_kl"}
+
+
+@CASES
+def test_an_update_does_not_wait_for_the_device(case: Case, data_of: DataOf) -> None:
+    """The first updates may: they check."""
+    trainer = trainer_for(data_of[case.kind], case.settings)
+    for start in (0, 8):
+        trainer.train_step([rows(trainer, start, start + 8)])
+    sample = rows(trainer, 16, 24)
+    with ReadingBack() as reading:
+        trainer.train_step([sample])
+    assert reading.found <= ON_THE_HOST | POSITIONS

@@ -25,7 +25,9 @@ def margin_penalty(features: Tensor, targets: Tensor, num_classes: int) -> Tenso
     """
     # Autocast would take the sums in half precision.
     with torch.autocast(features.device.type, enabled=False):
-        member = torch.nn.functional.one_hot(targets, num_classes).float()
+        # As one_hot, which reads the targets back to check them.
+        classes = torch.arange(num_classes, device=targets.device)
+        member = (targets.unsqueeze(1) == classes).float()
         rows = member.sum(0)
         centres = (member.T @ features.float()) / rows.clamp_min(1.0).unsqueeze(1)
         # pdist gives 0, and not NaN, as the gradient at distance 0.

@@ -5,6 +5,7 @@ Source: Liu et al. 2023, section 3, and the released ``utils.py``.
 
 import math
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -58,9 +59,9 @@ def penalty(kl: Tensor, k: Tensor, gamma: float, examples: int, tensors: int) ->
     return (kl + constants) / (gamma * examples) + gamma * k.square()
 
 
-def prior_grid() -> Tensor:
-    """The prior standard deviations at which K is estimated, shape (8,), ascending."""
-    return torch.linspace(-6, -2, 8, dtype=torch.float64).exp()
+def prior_grid(device: Optional[torch.device] = None) -> Tensor:
+    """The prior standard deviations at which K is estimated, shape (8,), float64, ascending."""
+    return torch.linspace(-6, -2, 8, dtype=torch.float64, device=device).exp()
 
 
 def smallest_k(losses: Tensor, gamma: float) -> float:
@@ -92,8 +93,13 @@ def interpolated_k(prior: Tensor, k_values: Tensor) -> Tensor:
         prior: a scalar; the gradient goes through it.
         k_values: shape (8,), not falling.
     """
-    grid = prior_grid().to(k_values)
+    grid = prior_grid(k_values.device).to(k_values)
     prior = torch.maximum(prior, grid[0])
-    piece = (torch.bucketize(prior.detach(), grid) - 1).clamp(0, grid.numel() - 2)
-    slope = (k_values[piece + 1] - k_values[piece]) / (grid[piece + 1] - grid[piece])
-    return k_values[piece] + slope * (prior - grid[piece])
+    # Indexing by a tensor without dimensions would wait for a GPU.
+    piece = (torch.bucketize(prior.detach(), grid) - 1).clamp(0, grid.numel() - 2).view(1)
+    (low, high), (at_low, at_high) = (
+        (values.index_select(0, piece), values.index_select(0, piece + 1))
+        for values in (grid, k_values)
+    )
+    slope = (at_high - at_low) / (high - low)
+    return (at_low + slope * (prior - low)).squeeze(0)
