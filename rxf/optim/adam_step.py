@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-__all__ = ["adam", "distances", "pull", "pull_by_fisher"]
+__all__ = ["FUSED_DEVICES", "adam", "distances", "pull", "pull_by_fisher"]
 
 Tensors = list[Tensor]
 # Where torch >= 2.5 has Adam as one kernel; elsewhere torch chooses.
-_FUSED_DEVICES = ("cpu", "cuda")
+FUSED_DEVICES = ("cpu", "cuda")
 # Elements of a temporary that is small enough for caches and for the allocator to keep.
 _PIECE = 2**18
 
@@ -39,7 +39,8 @@ def adam(
     Args:
         step: t, the number of this update of these parameters, from 1.
     """
-    if decay:
+    # torch multiplies its decay by lr: in its kernel it costs no pass of its own.
+    if decay and not lr:
         torch._foreach_mul_(weights, 1.0 - decay)
     device = weights[0].device
     # torch counts the step up itself, for each tensor on its own.
@@ -51,12 +52,12 @@ def adam(
         second_moments,
         [],
         list(steps.unbind()),
-        fused=True if device.type in _FUSED_DEVICES else None,
+        fused=True if device.type in FUSED_DEVICES else None,
         amsgrad=False,
         beta1=betas[0],
         beta2=betas[1],
         lr=lr,
-        weight_decay=0.0,
+        weight_decay=decay / lr if lr else 0.0,
         eps=eps / math.sqrt(1 - betas[1] ** step),
         maximize=False,
     )

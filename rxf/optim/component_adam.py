@@ -23,9 +23,10 @@ from rxf.errors import UserError
 from rxf.optim import adam_step
 from rxf.optim.adam_step import distances
 from rxf.optim.anchor import Anchor, first_anchor, restored_anchor
+from rxf.optim.batches import alike
 from rxf.optim.clipping import clip_factors
 from rxf.optim.fisher import fisher_diagonal
-from rxf.optim.parts import MOMENTS, Part, Workspace, alike, gradients_of, parts_of
+from rxf.optim.parts import MOMENTS, Part, Workspace, elements, gradients_of, parts_of
 from rxf.optim.saved_state import KEY, log_changes, pack, unpack
 from rxf.optim.settings import ComponentAdamConfig, betas, check_settings
 from rxf.parameters.training import Training
@@ -245,7 +246,7 @@ class ComponentAdam(torch.optim.Optimizer):
         parts = [part for part in self._parts if self._has_gradient(part)]
         factors = self._gradient_factors(parts, scale)
         lengths = _Lengths() if self.updates % self.training.log_interval == 0 else None
-        for batch in alike(parts, self._treatment):
+        for batch in alike(parts, self._treatment, elements):
             self._update(batch, factors, lengths)
         if lengths is not None:
             self._log(lengths)
@@ -284,7 +285,7 @@ class ComponentAdam(torch.optim.Optimizer):
 
     def _gradient_norms(self, parts: list[Part]) -> Tensor:
         norms: dict[int, Tensor] = {}
-        for batch in alike(parts, _kind_of_gradient):
+        for batch in alike(parts, _kind_of_gradient, elements):
             lengths = torch._foreach_norm(gradients_of(batch, self.tensors))
             norms.update(zip((part.number for part in batch), lengths, strict=True))
         return torch.stack([norms[part.number] for part in parts])

@@ -1,7 +1,6 @@
-"""Named parameters as an update works on them: sorted into batches that are treated alike."""
+"""Named parameters as an update works on them."""
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +10,10 @@ from rxf.optim.settings import ComponentAdamConfig
 from rxf.parameters.components import component, is_norm_or_bias, layer_depths
 from rxf.parameters.ledger import Entry, Ledger
 
-__all__ = ["MOMENTS", "Part", "Workspace", "alike", "gradients_of", "parts_of"]
+__all__ = ["MOMENTS", "Part", "Workspace", "elements", "gradients_of", "parts_of"]
 
 # What Adam keeps of an optimised tensor, laid out like it.
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-# Bounds what is held a second time for a moment.
-_ELEMENTS = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +60,9 @@ def parts_of(ledger: Ledger, cfg: ComponentAdamConfig) -> list[Part]:
     return [part(number, entry, place) for number, (entry, place) in enumerate(placed)]
 
 
-def alike(parts: Sequence[Part], key: Callable[[Part], Hashable]) -> Iterator[list[Part]]:
-    """Batches of parts with the same key, none of more than some million elements."""
-    groups = defaultdict(list)
-    for part in parts:
-        groups[key(part)].append(part)
-    for group in groups.values():
-        batch: list[Part] = []
-        elements = 0
-        for part in group:
-            if batch and elements + part.entry.numel > _ELEMENTS:
-                yield batch
-                batch, elements = [], 0
-            batch.append(part)
-            elements += part.entry.numel
-        yield batch
+def elements(part: Part) -> int:
+    """How many a part has."""
+    return part.entry.numel
 
 
 def _to_work_on(tensor: Tensor) -> Tensor:
