@@ -17,6 +17,8 @@ class Plain:
         p <- p - lr sqrt(1 - b2^t) / (1 - b1^t) lam m / (sqrt(v) + eps)
         p <- p - lr (w - lam) gamma (p - anchor)
         p <- p - lr wd p
+
+    ``decays_first`` has the last line before all others, which is fairseq's Adam.
     """
 
     weight: Tensor
@@ -25,6 +27,7 @@ class Plain:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     decay: float = 0.0
+    decays_first: bool = False
     gamma: float = 5000.0
     w: float = 1.0
     function: str = "sigmoid"
@@ -45,6 +48,8 @@ class Plain:
 
     def update(self, gradient: Tensor) -> None:
         self.t += 1
+        if self.decays_first:
+            self._decay()
         b1, b2 = self.betas
         self.m = b1 * self.m + (1 - b1) * gradient
         self.v = b2 * self.v + (1 - b2) * gradient * gradient
@@ -57,6 +62,10 @@ class Plain:
             self.weight = self.weight - rate * lam * step
             pull = self.lr * (self.w - lam) * self.gamma
             self.weight = self.weight - pull * (self.weight - self.anchor)
+        if not self.decays_first:
+            self._decay()
+
+    def _decay(self) -> None:
         self.weight = self.weight - self.lr * self.decay * self.weight
 
 
