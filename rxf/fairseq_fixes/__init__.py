@@ -37,6 +37,7 @@ MODULES: list[str] = [
     "amp_unscale",
     "amp_resume",
     "optimizer_mismatch",
+    "fused_adam",
 ]
 
 
