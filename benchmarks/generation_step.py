@@ -10,12 +10,13 @@ peers run with the plugin's fixes on and start from the same weights.
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
 import torch
 
-from benchmarks import harness
+from benchmarks import fairseq_trainer, harness
 
 MODULE = "benchmarks.generation_step"
 OURS = ["--criterion", "label_smoothed_cross_entropy_r3f", "--r3f-lambda", "0.01"]
@@ -52,20 +53,12 @@ def flags(folder: Path, criterion: list[str]) -> list[str]:
 
 
 def trainer_of(name: str, folder: Path) -> Any:
-    from fairseq import options, tasks
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.trainer import Trainer
-
     import rxf  # noqa: F401
 
-    parser = options.get_training_parser()
-    args = options.parse_args_and_arch(parser, flags(folder, PEERS[name]))
-    cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.setup_task(cfg.task)
-    torch.manual_seed(1)
-    model = task.build_model(cfg.model)
-    criterion = released(task) if name == "fairseq R3F" else task.build_criterion(cfg.criterion)
-    trainer = Trainer(cfg, task, model, criterion)
+    criterion = released if name == "fairseq R3F" else None
+    trainer = fairseq_trainer.build_trainer(flags(folder, PEERS[name]), criterion)
+    # Else a GPU's peak is gone when the update ends.
+    fairseq_trainer.keep_peak(trainer)
     return trainer
 
 
@@ -97,16 +90,7 @@ def batch() -> dict[str, Any]:
 
 def step(name: str, folder: Path) -> Callable[[], None]:
     """One update of the peer ``name``."""
-    from fairseq.logging import metrics
-
-    trainer = trainer_of(name, folder)
-    samples = [batch()]
-
-    def run() -> None:
-        with metrics.aggregate("train"):
-            trainer.train_step(samples)
-
-    return run
+    return partial(fairseq_trainer.one_update, trainer_of(name, folder), [batch()])
 
 
 def parse(argv: Any = None) -> argparse.Namespace:

@@ -11,6 +11,7 @@ at most.
 """
 
 import gc
+import importlib.metadata
 import json
 import os
 import platform
@@ -25,11 +26,15 @@ from typing import Any, Optional
 import torch
 
 __all__ = [
+    "FREE_AT_ONCE",
+    "compared",
     "in_own_process",
     "machine",
     "peak_memory",
+    "ratio_with_spread",
     "resident_now",
     "save",
+    "synchronize",
     "table",
     "take_turns",
 ]
@@ -45,16 +50,17 @@ def take_turns(
     for number in range(warm_up + rounds):
         for name, run in peers.items():
             gc.collect()
-            _synchronize()
+            synchronize()
             start = time.perf_counter()
             run()
-            _synchronize()
+            synchronize()
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait for the GPU, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -85,18 +91,39 @@ def _status(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
+# glibc then hands every freed block above 64 KB straight back, which takes its time.
+FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
 def in_own_process(module: str, arguments: Sequence[str]) -> Any:
     """What ``python -m module arguments`` prints as its last line, read as JSON."""
-    settings = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env={**os.environ, **settings},
+        env={**os.environ, **FREE_AT_ONCE},
         capture_output=True,
         text=True,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def compared(measured: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
+    """Median seconds, and the ratio to ``base`` round by round: median, least and most."""
+    ratios = [own / first for own, first in zip(measured, base, strict=True)]
+    return {
+        "seconds": statistics.median(measured),
+        "ratio": statistics.median(ratios),
+        "ratio_least": min(ratios),
+        "ratio_most": max(ratios),
+        "rounds": list(measured),
+    }
+
+
+def ratio_with_spread(figures: Mapping[str, Any]) -> str:
+    """The ratio of :func:`compared` as a cell of a table."""
+    least, most = figures["ratio_least"], figures["ratio_most"]
+    return f"{figures['ratio']:.2f} ({least:.2f} to {most:.2f})"
 
 
 def table(
@@ -108,19 +135,8 @@ def table(
     lines = ["| peer | seconds | time ratio (least to most) | peak MiB | memory ratio |"]
     lines.append("|---|---|---|---|---|")
     for name, measured in seconds.items():
-        ratios = [own / first for own, first in zip(measured, seconds[base], strict=True)]
-        figures[name] = {
-            "seconds": statistics.median(measured),
-            "ratio": statistics.median(ratios),
-            "ratio_least": min(ratios),
-            "ratio_most": max(ratios),
-            "rounds": list(measured),
-        }
-        cells = [
-            name,
-            f"{figures[name]['seconds']:.3g}",
-            f"{figures[name]['ratio']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-        ]
+        figures[name] = compared(measured, seconds[base])
+        cells = [name, f"{figures[name]['seconds']:.3g}", ratio_with_spread(figures[name])]
         if memory:
             figures[name]["peak_mib"] = memory[name]
             figures[name]["memory_ratio"] = memory[name] / memory[base]
@@ -135,12 +151,26 @@ def machine() -> dict[str, Any]:
     """What a figure needs beside it."""
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "fairseq": importlib.metadata.version("fairseq"),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "gpu": cuda,
     }
+
+
+def _commit() -> str:
+    """Of this checkout, "+" where it has changes; empty where git does not know it."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _processor() -> str:

@@ -13,13 +13,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import torch
 
 import rxf
-from benchmarks import harness
+from benchmarks import fairseq_trainer, harness
 from rxf.methods import registry
 from rxf.methods.registry import PLAIN
 
@@ -41,24 +42,8 @@ RECIPES = [method for method in registry.methods() if method.sentences is None a
 
 def write_data(folder: Path, size: Size) -> None:
     """Random sentences, as many as one batch takes."""
-    from fairseq.data import Dictionary, indexed_dataset
-
-    sides = {"input0": size.vocabulary - 4, "label": 2}
-    torch.manual_seed(2)
-    for side, words in sides.items():
-        dictionary = Dictionary()
-        for number in range(words):
-            dictionary.add_symbol(f"w{number}")
-        (folder / side).mkdir(parents=True)
-        dictionary.save(str(folder / side / "dict.txt"))
-        # <s> is put in front of a sentence.
-        length = size.tokens - 2 if side == "input0" else 1
-        path = folder / side / "train"
-        builder = indexed_dataset.make_builder(f"{path}.bin", impl="mmap", vocab_size=words + 4)
-        for row in torch.randint(4, words + 4, (size.rows, length)):
-            ended = torch.cat([row, torch.tensor([dictionary.eos()])])
-            builder.add_item(ended.to(torch.int32))
-        builder.finalize(f"{path}.idx")
+    lengths = [size.tokens] * size.rows
+    fairseq_trainer.write_sentences(folder, lengths, size.vocabulary - 4)
 
 
 def flags(name: str, folder: Path, size: Size) -> list[str]:
@@ -85,27 +70,17 @@ def flags(name: str, folder: Path, size: Size) -> list[str]:
     start = folder / "start.pt"
     if start.exists():
         values |= {"finetune_from_model": start, "save_dir": folder / "none"}
-    switches = [] if torch.cuda.is_available() else ["--cpu"]
-    for flag, value in values.items():
-        switches.append("--" + flag.replace("_", "-"))
-        switches += [] if value is True else [str(value)]
-    return [str(folder / "data"), *switches]
+    if not torch.cuda.is_available():
+        values["cpu"] = True
+    return [str(folder / "data"), *fairseq_trainer.switches(values)]
 
 
 def trainer_of(name: str, folder: Path, size: Size) -> Any:
     """At the start of its first epoch, all weights being loaded."""
-    from fairseq import checkpoint_utils, options, tasks
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.trainer import Trainer
+    from fairseq import checkpoint_utils
 
-    parser = options.get_training_parser()
-    args = options.parse_args_and_arch(parser, flags(name, folder, size))
-    cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.setup_task(cfg.task)
-    torch.manual_seed(1)
-    model = task.build_model(cfg.model)
-    trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
-    checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
+    trainer = fairseq_trainer.build_trainer(flags(name, folder, size))
+    checkpoint_utils.load_checkpoint(trainer.cfg.checkpoint, trainer)
     trainer.begin_epoch(1)
     return trainer
 
@@ -120,18 +95,14 @@ def write_start(folder: Path, size: Size) -> int:
 
 def step(name: str, folder: Path, size: Size) -> Callable[[], None]:
     """One update by the method ``name``."""
-    from fairseq.logging import metrics
-
     trainer = trainer_of(name, folder, size)
+    # Else a GPU's peak is gone when the update ends.
+    fairseq_trainer.keep_peak(trainer)
     data = trainer.task.dataset("train")
     samples = [data.collater([data[row] for row in range(size.rows)])]
     assert samples[0]["net_input"]["src_tokens"].shape == (size.rows, size.tokens)
 
-    def run() -> None:
-        with metrics.aggregate("train"):
-            trainer.train_step(samples)
-
-    return run
+    return partial(fairseq_trainer.one_update, trainer, samples)
 
 
 def with_counts(text: str) -> str:
