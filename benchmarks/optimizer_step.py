@@ -3,9 +3,10 @@
     python -m benchmarks.optimizer_step [--layers 12] [--rounds 9]
 
 The parameters have the shapes of a RoBERTa-base with a smaller vocabulary.  Peers: torch's
-AdamW as a list of operations (foreach) and as one kernel (fused), fairseq's Adam, RecAdam as
-it runs between two lines of the log, and as it runs when each update is logged (the distance
-to the anchor is then computed), the released RecAdam restated, and component-wise clipping.
+AdamW as a list of operations (foreach) and as one kernel (fused), fairseq's Adam, and what
+the fix fused-adam makes of it, RecAdam as it runs between two lines of the log, and as it runs
+when each update is logged (the distance to the anchor is then computed), the released RecAdam
+restated, and component-wise clipping.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 import rxf  # noqa: F401
 from benchmarks import harness
+from rxf.fairseq_fixes.fused_adam import TorchFusedAdam
 from rxf.methods.cwgnc.optimizer import CwgncAdam, CwgncAdamConfig
 from rxf.methods.recadam.optimizer import RecAdam, RecAdamConfig
 from rxf.parameters.ledger import Ledger
@@ -106,6 +108,7 @@ def peers(layers: int) -> dict[str, Callable[[], Any]]:
         "torch AdamW foreach": torch.optim.AdamW(model().parameters(), LR, foreach=True),
         "torch AdamW fused": torch.optim.AdamW(model().parameters(), LR, fused=True),
         "fairseq Adam": Adam(model().parameters(), LR),
+        "rxf adam (fused)": TorchFusedAdam(model().parameters(), LR),
         "RecAdam as released": ReleasedRecAdam(model().parameters(), start, curve),
         "rxf recadam": recadam(model(), start),
         "rxf recadam, logged": recadam(model(), start, log_interval=1),

@@ -30,9 +30,10 @@ def alike(
         batch: list[Item] = []
         elements = 0
         for item in group:
-            if batch and elements + size(item) > _ELEMENTS:
+            more = size(item)
+            if batch and elements + more > _ELEMENTS:
                 yield batch
                 batch, elements = [], 0
             batch.append(item)
-            elements += size(item)
+            elements += more
         yield batch
