@@ -33,6 +33,8 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.5",
         "scikit-learn>=1.4",
+        # What a CUDA build of torch brings along; without one it interprets the kernels.
+        "triton>=3.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
     ],
     "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
 }
