@@ -12,11 +12,13 @@ scales them: no logits are kept, and none is computed twice.
 
 import math
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
+from rxf.divergence.fast_path import triton_kernel
 from rxf.divergence.products import times_transposed
 
 __all__ = ["FusedLoss", "fused_linear_ce_kl"]
@@ -251,6 +253,8 @@ class _Walk:
         vocabulary = self.weight.size(0)
         self.chunk = settings.chunk_size or _chunk_size(count, vocabulary)
 
+        self.kernel = triton_kernel(*self.features, self.weight, vocabulary=vocabulary)
+
         # A branch without gradient has none at all, so that half of the products is left out.
         through_noised = settings.noised_gradient
         self.through = (wanted[0] or wanted[2], through_noised and (wanted[1] or wanted[2]))
@@ -281,7 +285,11 @@ class _Walk:
         for first in range(0, count, step):
             last = min(first + step, count)
             clean, noised = logits[first:last], logits[count + first : count + last]
-            self._block(clean, noised, slice(start + first, start + last))
+            rows = slice(start + first, start + last)
+            if self.kernel is None:
+                self._block(clean, noised, rows)
+            else:
+                self._block_by_kernel(self.kernel, clean, noised, rows)
         self._multiply(inputs, logits, start, end)
 
     def _logits(self, inputs: Tensor, count: int) -> Tensor:
@@ -342,6 +350,31 @@ class _Walk:
         if not working:
             clean.copy_(p.mul_(self.scale))
             noised.copy_(q.mul_(self.scale))
+
+    def _block_by_kernel(
+        self, kernel: ModuleType, clean: Tensor, noised: Tensor, rows: slice
+    ) -> None:
+        """The same in one walk over the logits."""
+        at_target, elsewhere = self._shares(clean.size(1))
+        cross_entropies = kernel.CrossEntropies(
+            targets=self.targets[rows],
+            ignore_index=self.settings.ignore_index,
+            weights=self.settings.ce_weights,
+            at_target=at_target,
+            elsewhere=elsewhere,
+            losses=self.rows[:2, rows],
+            correct=None if self.correct is None else self.correct[rows],
+        )
+        kernel.walk(
+            clean,
+            noised,
+            divergence=self.rows[2, rows],
+            grad_p=clean if self.through[0] else None,
+            grad_q=noised if self.through[1] else None,
+            kl_weight=self.settings.kl_weight,
+            scale=self.scale,
+            cross_entropies=cross_entropies,
+        )
 
     def _cross_entropy(
         self, log_p: Tensor, at_target: Tensor, in_loss: Tensor, rows: slice
