@@ -76,7 +76,9 @@ class Setting:
         rows = self.batch or 10**9
         if self.max_tokens:
             sources, targets = rows_of(self.lengths, 100, self.pairs)
-            rows = min(rows, max(self.max_tokens // min([*sources, *(targets or sources)]), 1))
+            # fairseq counts the longer side of a pair.
+            shortest = min(map(max, sources, targets or sources))
+            rows = min(rows, self.max_tokens // shortest)
         return rows * self.batches
 
     def check(self) -> None:
