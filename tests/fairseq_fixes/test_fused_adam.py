@@ -38,6 +38,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"lr": 3e-3, "betas": (0.8, 0.999), "eps": 1e-8, "weight_decay": 0.0},
 ]
 EXACT = [(torch.float64, 1e-12), (torch.float32, 2e-6)]
+MOMENTS = ("exp_avg", "exp_avg_sq")
 HALVES = [torch.float16, torch.bfloat16]
 
 
@@ -102,7 +103,7 @@ def _run(kind: Any, dtype: torch.dtype, updates: int, **settings: Any) -> tuple[
 def _flat(optimizer: torch.optim.Optimizer, parameters: list[Parameter]) -> Tensor:
     """All weights and moments."""
     tensors = [p.detach() for p in parameters]
-    tensors += [optimizer.state[p][name] for p in parameters for name in ("exp_avg", "exp_avg_sq")]
+    tensors += [optimizer.state[p][name] for p in parameters for name in MOMENTS]
     return torch.cat([tensor.double().flatten() for tensor in tensors])
 
 
@@ -221,14 +222,15 @@ def test_closure_is_called_and_its_loss_returned() -> None:
     torch.testing.assert_close(parameter.detach(), torch.full((3,), 0.9))
 
 
-def test_a_graph_of_before_is_still_good_for_backward() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES], ids=str)
+def test_a_graph_of_before_is_still_good_for_backward(dtype: torch.dtype) -> None:
     """As with fairseq's, which changes weights behind autograd's back."""
-    parameter = Parameter(torch.ones(3))
+    parameter = Parameter(torch.ones(3, dtype=dtype))
     loss = parameter.square().sum()
-    parameter.grad = torch.ones(3)
+    parameter.grad = torch.ones(3, dtype=dtype)
     TorchFusedAdam([parameter], lr=0.5).step()
     loss.backward()
-    torch.testing.assert_close(parameter.grad, torch.full((3,), 2.0))
+    torch.testing.assert_close(parameter.grad, torch.full((3,), 2.0, dtype=dtype))
 
 
 # ----------------------------------------------------------------- left to fairseq's
@@ -265,6 +267,8 @@ def test_either_goes_on_from_the_others_state(first: Any, second: Any, dtype: to
         for number in range(10, 13):
             _update(optimizer, loaded, number)
         ends.append(_flat(optimizer, loaded))
+        moments = {optimizer.state[p][name].dtype for p in loaded for name in MOMENTS}
+        assert moments == {torch.promote_types(dtype, torch.float32)}
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-6}.get(dtype, torch.finfo(dtype).eps)
     _assert_near(ends[1], ends[0], tolerance)
     assert not torch.equal(ends[0], _flat(saved, parameters))
@@ -278,7 +282,7 @@ def test_state_dicts_have_one_form() -> None:
         got = ours["state"][number]
         assert list(got) == list(wanted) and type(got["step"]) is int
         assert got["step"] == wanted["step"]
-        for name in ("exp_avg", "exp_avg_sq"):
+        for name in MOMENTS:
             assert got[name].dtype == wanted[name].dtype
             assert got[name].stride() == wanted[name].stride()
 
@@ -409,7 +413,7 @@ def test_trainers_of_every_precision_come_to_the_same(
     }
     for number, state in wanted_state.items():
         assert state["exp_avg"].dtype == got_state[number]["exp_avg"].dtype == torch.float32
-        for moment in ("exp_avg", "exp_avg_sq"):
+        for moment in MOMENTS:
             torch.testing.assert_close(got_state[number][moment], state[moment])
 
 
