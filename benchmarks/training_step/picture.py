@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.training_step.measure import Measured
 from rxf.errors import UserError
 
-__all__ = ["Growth", "draw"]
+__all__ = ["Growth", "check", "draw"]
 
 # Okabe and Ito's, which colour-blind readers tell apart.
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -16,8 +16,8 @@ INCH_A_PEER, INCH_A_PANEL = 0.3, 2.6
 Growth = dict[str, tuple[Sequence[int], Sequence[Measured]]]
 
 
-def draw(path: Path, measured: Sequence[Measured], growth: Growth) -> None:
-    """A panel of bars for each setting, and two of lines (time, memory) for each growth.
+def check(path: Path) -> None:
+    """Refuse, before anything is measured, a picture that could not be drawn.
 
     Raises:
         UserError: matplotlib is not installed, or does not know the file's ending.
@@ -26,6 +26,15 @@ def draw(path: Path, measured: Sequence[Measured], growth: Growth) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("--picture: needs matplotlib: pip install matplotlib") from None
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in known:
+        raise UserError(f"--picture {path}: is none of {', '.join(sorted(known))}")
+
+
+def draw(path: Path, measured: Sequence[Measured], growth: Growth) -> None:
+    """A panel of bars for each setting, and two of lines (time, memory) for each growth."""
+    from matplotlib.figure import Figure
+
     heights = [0.9 + INCH_A_PEER * len(block.figures) for block in measured]
     heights += [INCH_A_PANEL] * len(growth)
     figure = Figure(figsize=(8, sum(heights)), layout="constrained")
@@ -37,10 +46,7 @@ def draw(path: Path, measured: Sequence[Measured], growth: Growth) -> None:
             axes = figure.add_subplot(grid[row, column])
             _lines(axes, by, values, steps, key)
             axes.set_ylabel(unit)
-    try:
-        figure.savefig(path, dpi=150, facecolor="white")
-    except ValueError as error:
-        raise UserError(f"--picture {path}: {error}".splitlines()[0]) from None
+    figure.savefig(path, dpi=150, facecolor="white")
 
 
 def _bars(axes: Any, block: Measured) -> None:

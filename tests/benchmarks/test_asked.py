@@ -1,12 +1,16 @@
 """What the command line comes to, and wrong flags: one line, before anything is measured."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from benchmarks.training_step import asked, command, measure, peers, targets
 from benchmarks.training_step.setting import Setting
+from rxf.errors import UserError
+from tests.benchmarks.made_up import measured
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +81,8 @@ WRONG = {
     "--width 100": "--width 100: a multiple of 64",
     "--vocabulary 4": "--vocabulary 4: 10 or more",
     "--json /": "--json /: is a folder",
+    "--json /dev/null/x": "--json /dev/null/x: ",
+    "--picture x.abc": "--picture x.abc: is none of",
 }
 
 
@@ -126,3 +132,20 @@ def test_groups_have_the_first_peer_each() -> None:
     assert keys == [["plain", "r3f", "clean"], ["plain", "separate"]]
     assert list(measure.groups(found, None)) == [found]
     assert list(measure.groups(found[:1], None)) == [found[:1]]
+
+
+def test_what_is_measured_is_kept_when_a_later_peer_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails_for_bart(_: object, setting: Setting, effort: object) -> measure.Measured:
+        if setting.pairs:
+            raise UserError("rxf R3F packed: out of memory")
+        return measured({"fairseq-plain": [1.0], "r3f": [1.5]}, setting)
+
+    file = tmp_path / "kept.json"
+    with mock.patch.object(measure, "measure", fails_for_bart):
+        assert command.main(["--json", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert err == "training_step: error: rxf R3F packed: out of memory\n" and "| R3F |" in out
+    (block,) = json.loads(file.read_text())["figures"]["blocks"]
+    assert block["peers"]["r3f"]["ratio"] == 1.5

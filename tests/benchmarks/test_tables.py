@@ -132,5 +132,18 @@ def test_picture(tmp_path: Path) -> None:
     bars = path.read_bytes()
     picture.draw(path, [block], {"batch": ([2, 4], [block, block])})
     assert bars.startswith(b"\x89PNG") and len(path.read_bytes()) > len(bars)
-    with pytest.raises(UserError, match="--picture .*nothing"):
-        picture.draw(tmp_path / "bars.nothing", [block], {})
+
+
+@pytest.mark.parametrize("name", ["bars.nothing", "bars"])
+def test_a_picture_that_cannot_be_is_refused_at_once(name: str) -> None:
+    picture.check(Path("bars.PNG"))
+    with pytest.raises(UserError, match=f"^--picture {name}: is none of .*png"):
+        picture.check(Path(name))
+
+
+def test_a_picture_needs_matplotlib() -> None:
+    with (
+        mock.patch.dict("sys.modules", {"matplotlib.figure": None}),
+        pytest.raises(UserError, match="^--picture: needs matplotlib"),
+    ):
+        picture.check(Path("bars.png"))
