@@ -4,6 +4,7 @@ Whether Triton interprets is settled when it is first imported, so what needs it
 process of its own, and this one never imports Triton.
 """
 
+import importlib.metadata
 import importlib.util
 import multiprocessing
 import os
@@ -29,10 +30,19 @@ from tests.support import REPO
 
 # Gradients are rounded to their dtype; bfloat16 is cut off by the interpreter.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3, torch.float16: 5e-4}
-has_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None,
-    reason="Triton is not installed (pip install triton, on Linux)",
-)
+
+
+def _reason_to_skip() -> str:
+    """Why nothing can be interpreted here; empty where something can."""
+    try:
+        found = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return "Triton is not installed (pip install triton, on Linux)"
+    numbers = tuple(int(number) for number in found.split(".")[:2])
+    return "" if numbers >= (3, 7) else f"Triton {found} cannot interpret with a current NumPy"
+
+
+has_triton = pytest.mark.skipif(bool(_reason_to_skip()), reason=_reason_to_skip() or "none")
 Interpreted = Callable[..., Any]
 
 
@@ -471,7 +481,7 @@ def _column_by_column() -> None:
 @has_triton
 def test_compiles_for_gpus(tmp_path: Path) -> None:
     code = f"from {__name__} import compile_all; compile_all()"
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPO)}
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=REPO
     )
@@ -594,6 +604,31 @@ def test_without_a_working_triton_torch_computes(
     told = [record.message for record in caplog.records]
     assert len(told) == (1 if there else 0)
     assert not there or "no C compiler" in told[0] and "RXF_TRITON=off" in told[0]
+
+
+@has_triton
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+def test_triton_is_tried_first(interpreted: Interpreted, dtype: torch.dtype) -> None:
+    interpreted(_tried_first, dtype)
+
+
+def _tried_first(dtype: torch.dtype) -> None:
+    from rxf.divergence import triton_kl
+
+    cpu = torch.device("cpu")
+    triton_kl.check(cpu, dtype)
+
+    def wrong(logits_p: torch.Tensor, logits_q: torch.Tensor, **flags: Any) -> None:
+        right(logits_p, logits_q, **flags)
+        flags["cross_entropies"].losses[1] += 0.1
+
+    right = triton_kl.walk
+    for broken, message in (
+        (mock.patch.object(triton_kl, "walk", wrong), "what it computes is wrong"),
+        (mock.patch.object(triton_kl.triton, "__version__", "3.1.0"), "version 3.1.0"),
+    ):
+        with broken, pytest.raises(RuntimeError, match=message):
+            triton_kl.check(cpu, dtype)
 
 
 @has_triton
