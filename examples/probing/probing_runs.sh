@@ -87,7 +87,7 @@ if wanted degradation; then
 fi
 if wanted retention; then
   chain retention --tasks "$data"/{SST-2,MRPC,RTE,CoLA} --cycles 3 \
-    --methods plain,r4f --set r4f.r3f_lambda=0.1 --updates 60
+    --methods plain,r4f --set r4f.r3f_lambda=0.1 --updates 40
 fi
 shown=()
 for folder in compared others generalization collapse degradation retention; do
