@@ -17,5 +17,6 @@ Memory is the peak of an update above what the process held before the model was
 GPU it comes from the same processes; on a CPU from others, whose allocator is told to give back
 what is freed at once: that costs time.
 
-The parts of an update are timed in a pass of their own: see ``parts.py``.
+The parts of an update are timed in a pass of their own: see ``parts.py``.  Operations of torch,
+views left out, are counted in another: on a GPU each is a launch or a few.
 """

@@ -24,7 +24,7 @@ class Effort:
         warm_up: turns before them.
         at_once: processes that live together; None is no limit.
         memory: measure it.
-        parts: measure them.
+        parts: measure them, and count operations.
         threads: of each process on a CPU.
     """
 
@@ -109,7 +109,9 @@ def _say(setting: Setting, what: str, peers: Sequence[Peer]) -> None:
 
 
 def _more(worker: Worker, effort: Effort) -> dict[str, Any]:
-    more: dict[str, Any] = {"parts": worker.ask("parts")} if effort.parts else {}
+    more: dict[str, Any] = {}
+    if effort.parts:
+        more = {"parts": worker.ask("parts"), **worker.ask("operations")}
     # Last, and on a CPU by another process: see there.
     if effort.memory and torch.cuda.is_available():
         more["peak_mib"] = worker.ask("memory")["mib"]

@@ -46,15 +46,17 @@ def _memory(figures: Mapping[str, Any]) -> list[str]:
 
 
 def parts(measured: Measured) -> str:
-    """Share of each part of an update; empty where they were not measured."""
+    """Share of each part of an update, and its operations; empty where they were not measured."""
     timed = [figures for figures in measured.figures.values() if "parts" in figures]
     there = [part for part in PARTS if any(figures["parts"][part] for figures in timed)]
     rows = []
     for figures in timed:
         whole = sum(figures["parts"].values())
         shares = [f"{100 * figures['parts'][part] / whole:.1f} %" for part in there]
-        rows.append([figures["title"], *shares, f"{whole:.3g}"])
-    return markdown(["peer", *there, "seconds, timed so"], rows) if rows else ""
+        counted = f"{figures['operations']:,.0f}"
+        rows.append([figures["title"], *shares, f"{whole:.3g}", counted])
+    head = ["peer", *there, "seconds, timed so", "operations of torch"]
+    return markdown(head, rows) if rows else ""
 
 
 def growth(by: str, values: Sequence[int], steps: Sequence[Measured]) -> str:

@@ -4,7 +4,8 @@
 
 Lines in and out are JSON.  The first line in is the order, ``{"setting", "peer", "warm_up",
 "folder"}``;
-each further one is "turn" (an update with every batch, on the clock), "parts" or "memory".
+each further one is "turn" (an update with every batch, on the clock), "parts", "operations" or
+"memory".
 Between lines it waits for its input and takes no processor.
 """
 
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any, Callable, TextIO
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import fairseq_trainer, harness
 from benchmarks.training_step import training
 from benchmarks.training_step.parts import Clock, timed_parts
 from benchmarks.training_step.setting import Setting
 
-__all__ = ["Training", "main", "serve"]
+__all__ = ["Counting", "Training", "main", "serve"]
 
 # Turns that may be lost to half precision's search for its loss scale.
 OVERFLOWS = 50
@@ -109,10 +111,36 @@ class Training:
             self.updates()
         return clock.seconds
 
+    def operations(self) -> dict[str, Any]:
+        """How many operations of torch an update is: the mean over the batches."""
+        return {"operations": self.whole(self._counted) / len(self.batches)}
+
+    def _counted(self) -> int:
+        with Counting() as counting:
+            self.updates()
+        return counting.operations
+
     def memory(self) -> dict[str, Any]:
         """MiB at the peak of an update; asked for last, as it changes the update a little."""
         fairseq_trainer.keep_peak(self.trainer)
         return {"mib": harness.peak_memory(self.updates, self.baseline)}
+
+
+class Counting(TorchDispatchMode):
+    """Counts what torch is asked to do, in backward passes too; a view of a tensor is nothing.
+
+    On a GPU each is a launch or a few: where it waits for these, they are what an update costs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.operations += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 def serve(order: dict[str, Any], lines: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:

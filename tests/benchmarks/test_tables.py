@@ -42,11 +42,12 @@ def test_shares_of_parts_add_up_to_all() -> None:
     for number, figures in enumerate(block.figures.values()):
         seconds = dict.fromkeys(["encoder", "head", "loss", "backward", "optimizer"], 1.0 + number)
         figures["parts"] = {**none, **seconds, "rest": 5.0}
+        figures["operations"] = 1234.5
     head, _, first, second = (line.split(" | ") for line in tables.parts(block).splitlines())
-    assert len(head) == 8 and "noise" not in head[1]
-    for row, whole in ((first, "10 |"), (second, "15 |")):
-        assert sum(float(cell.removesuffix(" %")) for cell in row[1:-1]) == pytest.approx(100, 0.01)
-        assert row[-1] == whole
+    assert len(head) == 9 and "noise" not in head[1]
+    for row, whole in ((first, "10"), (second, "15")):
+        assert sum(float(cell.removesuffix(" %")) for cell in row[1:-2]) == pytest.approx(100, 0.01)
+        assert row[-2:] == [whole, "1,234 |"]
     assert tables.parts(measured({"a": [1.0]})) == ""
 
 
@@ -88,7 +89,8 @@ class MadeUpWorker:
     def ask(self, what: str) -> dict[str, float]:
         self.asked.append(what)
         size = float(len(self.peer.title))
-        return {"turn": {"seconds": size}, "parts": {"rest": 1.0}, "memory": {"mib": size}}[what]
+        told = {"turn": "seconds", "parts": "rest", "operations": "operations", "memory": "mib"}
+        return {told[what]: size}
 
 
 def made_up_crew(log: list[list[MadeUpWorker]]) -> object:
@@ -116,8 +118,9 @@ def test_blocks_of_peers_share_the_first() -> None:
         block = measure.measure(found, SENTENCES, Effort(rounds=3, at_once=2))
     names = [[worker.peer.key for worker in workers] for workers in log]
     assert names == [["a", "bb"], ["a", "ccc"], ["a", "dddd"], ["a", "bb"], ["ccc", "dddd"]]
-    # Three turns and the parts in one process, the memory in another.
-    assert log[1][1].asked == ["turn"] * 3 + ["parts"] and log[4][0].asked == ["memory"]
+    # Three turns, the parts and the operations in one process, the memory in another.
+    assert log[1][1].asked == ["turn"] * 3 + ["parts", "operations"]
+    assert log[4][0].asked == ["memory"]
     assert list(block.figures) == ["a", "bb", "ccc", "dddd"]
     last = block.figures["dddd"]
     assert (last["ratio"], last["memory_ratio"], last["tokens_per_second"]) == (4.0, 4.0, 7.5)

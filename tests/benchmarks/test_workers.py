@@ -11,7 +11,7 @@ import torch
 from benchmarks.training_step import peers, training
 from benchmarks.training_step.crew import crew
 from benchmarks.training_step.setting import Setting
-from benchmarks.training_step.worker import Training
+from benchmarks.training_step.worker import Counting, Training
 from rxf.errors import UserError
 from tests.benchmarks.made_up import PAIRS, SENTENCES, order
 
@@ -103,6 +103,33 @@ def test_peers_have_the_same_batches_and_weights(setting: Setting, tmp_path: Pat
     weights = other.trainer.get_model().state_dict()
     for name, tensor in one.trainer.get_model().state_dict().items():
         assert torch.equal(tensor, weights[name])
+
+
+def test_operations_are_counted_but_for_views() -> None:
+    weight = torch.ones(3, 2, requires_grad=True)
+    with Counting() as counting:
+        torch.ones(4, 3).view(2, 6).view(4, 3)
+    assert counting.operations == 1
+    features = torch.ones(4, 3)
+    with Counting() as counting:
+        product = features @ weight
+        product.transpose(0, 1)
+    assert counting.operations == 1
+    with Counting() as counting:
+        product.relu().sum().backward()
+    # relu, sum, the ones that backward starts from; relu's and the product's gradients.
+    assert counting.operations >= 5
+
+
+def test_operations_of_an_update(tmp_path: Path) -> None:
+    one, two = (
+        Training(order(replace(SENTENCES, layers=layers), "plain", tmp_path / str(layers)))
+        for layers in (1, 2)
+    )
+    for peer in (one, two):
+        peer.updates()  # The first makes the optimizer's state.
+    first, second = (peer.operations()["operations"] for peer in (one, two))
+    assert 0 < first < second == two.operations()["operations"]
 
 
 def test_batches_have_the_lengths_and_limits_asked_for(tmp_path: Path) -> None:
