@@ -356,6 +356,8 @@ class _Apex(torch.optim.Optimizer):
 def test_apex_is_preferred_where_fairseq_prefers_it(
     cuda: bool, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
 ) -> None:
+    # Another test of the process may have made fairseq's loggers quiet.
+    said.set_level(logging.INFO, fairseqs.__name__)
     monkeypatch.setattr(fairseqs, "get_fused_adam_class", lambda: _Apex)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     assert type(_built().optimizer) is (_Apex if cuda else TorchFusedAdam)
