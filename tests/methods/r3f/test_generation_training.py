@@ -203,7 +203,9 @@ def test_what_it_learns_can_be_generated(tmp_path: Path) -> None:
     model = tmp_path / "checkpoint_last.pt"
     rxf("generate", model, data, out, "--beam", 2, "--cpu", "--num-workers", 0)
     rxf("bleu", reference, out / "hypotheses.txt", "--json", tmp_path / "bleu.json")
-    assert json.loads((tmp_path / "bleu.json").read_text())["scores"]["BLEU"]["score"] > 90
+    # Random words: nothing is got right by chance.  Seeds 1 to 4 gave 69 to 100, with this Adam
+    # and with fairseq's.
+    assert json.loads((tmp_path / "bleu.json").read_text())["scores"]["BLEU"]["score"] > 50
 
 
 def rxf(*words: object) -> None:
