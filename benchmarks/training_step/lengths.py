@@ -1,6 +1,6 @@
 """How long the rows of a batch are: of real data, of published limits, or one length.
 
-    python -m benchmarks.training_step.lengths /work/shared/data/glue /work/shared/data/gpt2_bpe
+    python -m benchmarks.training_step.lengths "$RXF_DATA/glue" "$RXF_DATA/gpt2_bpe"
 
 measures the table below: tokens of GPT-2 BPE in a row of the official training file as the
 model gets it, ``<s> one </s>``, or of a pair ``<s> one </s> </s> two </s>``.

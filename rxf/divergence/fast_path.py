@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rxf.errors import UserError
 
-__all__ = ["SWITCH", "triton_kernel"]
+__all__ = ["SWITCH", "switched_on", "triton_kernel"]
 
 SWITCH = "RXF_TRITON"
 # A smaller row does not fill a program, and for a classifier's few logits Triton's launcher, in
@@ -41,7 +41,7 @@ def triton_kernel(*features: Tensor, vocabulary: int) -> Optional[ModuleType]:
     Raises:
         UserError: the environment variable ``RXF_TRITON`` is neither ``on`` nor ``off``.
     """
-    if not _switched_on():
+    if not switched_on():
         return None
     device, dtype = features[0].device, features[0].dtype
     alike = all((each.device, each.dtype) == (device, dtype) for each in features)
@@ -50,7 +50,12 @@ def triton_kernel(*features: Tensor, vocabulary: int) -> Optional[ModuleType]:
     return _kernels(device, dtype)
 
 
-def _switched_on() -> bool:
+def switched_on() -> bool:
+    """What ``RXF_TRITON`` says.
+
+    Raises:
+        UserError: it is neither ``on`` nor ``off``.
+    """
     asked = os.environ.get(SWITCH, "on")
     if asked not in ("on", "off"):
         raise UserError(f"{SWITCH}={asked}: must be on or off")

@@ -105,6 +105,18 @@ def _difference(z_p, z_q):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _tile(  # type: ignore[no-untyped-def]
+    p_row, q_row, start, vocabulary, DEPTH: tl.constexpr, LANES: tl.constexpr
+):
+    """The words of a tile, whether all of them are there, their logits and their difference."""
+    columns = _columns(start, DEPTH, LANES)
+    whole = start + DEPTH * LANES <= vocabulary
+    z_p = _load(p_row, columns, vocabulary, whole).to(tl.float32)
+    z_q = _load(q_row, columns, vocabulary, whole).to(tl.float32)
+    return columns, whole, z_p, z_q, _difference(z_p, z_q)
+
+
+@triton.jit
 def _add(largest, total, mean, z, d):  # type: ignore[no-untyped-def]
     """Take a tile into each lane's maximum, sum of exponentials and sum of those times d."""
     new = tl.maximum(largest, tl.max(z, axis=0))
@@ -136,11 +148,7 @@ def _statistics(  # type: ignore[no-untyped-def]
     mean_p = tl.zeros([LANES], tl.float32)
     mean_q = tl.zeros([LANES], tl.float32)
     for start in range(0, vocabulary, DEPTH * LANES):
-        columns = _columns(start, DEPTH, LANES)
-        whole = start + DEPTH * LANES <= vocabulary
-        z_p = _load(p_row, columns, vocabulary, whole).to(tl.float32)
-        z_q = _load(q_row, columns, vocabulary, whole).to(tl.float32)
-        d = _difference(z_p, z_q)
+        columns, whole, z_p, z_q, d = _tile(p_row, q_row, start, vocabulary, DEPTH, LANES)
         max_p, sum_p, mean_p = _add(max_p, sum_p, mean_p, z_p, d)
         max_q, sum_q, mean_q = _add(max_q, sum_q, mean_q, z_q, d)
     max_p, sum_p, mean_p = _collect(max_p, sum_p, mean_p)
@@ -271,11 +279,7 @@ def _walk_row(  # type: ignore[no-untyped-def]
     q_lanes = tl.zeros([LANES], tl.float32)
     earlier = tl.zeros([LANES], tl.int32)
     for start in range(0, vocabulary, DEPTH * LANES):
-        columns = _columns(start, DEPTH, LANES)
-        whole = start + DEPTH * LANES <= vocabulary
-        z_p = _load(p_row, columns, vocabulary, whole).to(tl.float32)
-        z_q = _load(q_row, columns, vocabulary, whole).to(tl.float32)
-        d = _difference(z_p, z_q)
+        columns, whole, z_p, z_q, d = _tile(p_row, q_row, start, vocabulary, DEPTH, LANES)
         p_below = z_p - max_p
         q_below = z_q - max_q
         p = tl.exp2(p_below * LOG2_E - log2_sum_p)

@@ -42,7 +42,8 @@ def _reason_to_skip() -> str:
     return "" if numbers >= (3, 7) else f"Triton {found} cannot interpret with a current NumPy"
 
 
-has_triton = pytest.mark.skipif(bool(_reason_to_skip()), reason=_reason_to_skip() or "none")
+NO_TRITON = _reason_to_skip()
+has_triton = pytest.mark.skipif(bool(NO_TRITON), reason=NO_TRITON)
 Interpreted = Callable[..., Any]
 
 
@@ -582,6 +583,17 @@ def test_another_value_of_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RXF_TRITON", "no")
     with pytest.raises(UserError, match="RXF_TRITON=no: must be on or off"):
         symmetric_kl(torch.zeros(1, 3), torch.zeros(1, 3))
+
+
+def test_a_wrong_switch_ends_at_import() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "import rxf"],
+        env={**os.environ, "RXF_TRITON": "no"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "rxf: error: RXF_TRITON=no: must be on or off"
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -56,6 +56,9 @@ def test_every_method_takes_part(recorded: Recorded, tmp_path: Path) -> None:
     ]
     second = [each for each in sweeps if "surt" in str(each.out)]
     assert [(s.methods, s.seeds) for s in second] == [("plain", "2"), ("plain", "3")]
+    best = out / "surt" / "first" / "best-2.pt"
+    run = out / "surt" / "seed-2" / "SST-2" / "plain" / "seed-2"
+    assert best.resolve() == (run / "checkpoint_best.pt").resolve()
     assert str(second[0].pretrained) == f"{out}/surt/first/2/checkpoint_last.pt"
 
 
