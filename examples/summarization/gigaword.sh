@@ -9,13 +9,14 @@ here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/recipe.sh"
 source "$here/bart_large.sh"
 bart_arguments "$@"
+spread 4 8
 
 # Neither the paper's schedule nor its decoding for Gigaword is known to us.  Schedule and
 # batch are those of fairseq's BART recipe for CNN/DM (8 GPUs).
 train_flags=(
   "${bart_flags[@]}" "${r3f_flags[@]}"
   --lr 3e-05 --total-num-update 20000 --max-update 20000 --warmup-updates 500
-  --max-tokens 2048 --update-freq 4
+  --max-tokens 2048
 )
 # fairseq's examples/bart/summarize.py for XSum, but without its 10 tokens at least: many
 # headlines are shorter (ours).

@@ -18,6 +18,7 @@ raw=${positional[0]}
 run=${positional[1]}
 data=$run/data
 stages=(prepare train publish)
+spread 1 1
 
 # Masking as in the BART paper: spans of Poisson length 3.5 over 30 % of the words, each made
 # one <mask>, and sentences in another order.  Sizes and schedule are ours.
@@ -32,7 +33,7 @@ need_folder TEXT "$raw"
 stage prepare "$data/prepare.json" rxf prepare text "$raw" "$data" \
   --row-tokens 254 --min-count "${MIN_COUNT:-200}" ${BPE:+--bpe-dir "$BPE"}
 stage train "$run/checkpoints/checkpoint_best.pt" \
-  fairseq-train "$data" --user-dir rxf --save-dir "$run/checkpoints" \
+  "${trainer[@]}" "$data" --user-dir rxf --save-dir "$run/checkpoints" "${batch_flags[@]}" \
   --task denoising --sample-break-mode eos --tokens-per-sample 256 "${noise[@]}" \
   "${small_bart[@]}" --criterion cross_entropy --dropout 0.0 --attention-dropout 0.0 \
   --optimizer adam --adam-betas "(0.9, 0.98)" --adam-eps 1e-06 \

@@ -8,6 +8,7 @@ here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/recipe.sh"
 source "$here/bart_large.sh"
 bart_arguments "$@"
+spread 1 1
 
 # Updates, warm-up, rate and tokens are those that fairseq issue 4411 takes for the paper's
 # appendix ("can't reproduce BART-R3F": it fell short of the paper's ROUGE with them).
@@ -15,7 +16,7 @@ bart_arguments "$@"
 train_flags=(
   "${bart_flags[@]}" "${r3f_flags[@]}"
   --lr 3e-05 --total-num-update 200000 --max-update 200000 --warmup-updates 5000
-  --max-tokens 2048 --update-freq 1
+  --max-tokens 2048
 )
 # Not known for the paper: fairseq's examples/bart/summarize.py for XSum, also one sentence.
 generate_flags=(--beam 6 --lenpen 1.0 --max-len-b 60 --min-len 10 --no-repeat-ngram-size 3)

@@ -14,6 +14,7 @@ small_arguments() {
   raw=${positional[0]}
   data=${positional[1]}/data
   run=${positional[1]}/${positional[2]}-${positional[3]}
+  spread 1 1
   start_flags
   method_flags "${positional[2]}"
   small_flags=(

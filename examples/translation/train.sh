@@ -8,7 +8,7 @@
 # R3F are ours, and nothing here has been measured on real data.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
-source "$here/../summarization/recipe.sh"
+source "$here/../stages.sh"
 stages=(pieces binarise train generate score)
 arguments 4 "[VOCABULARY=N] $0 [--dry-run] TEXT WORK SOURCE TARGET [MORE FLAGS]" "$@"
 text=${positional[0]}
@@ -16,6 +16,7 @@ run=${positional[1]}
 from=${positional[2]}
 to=${positional[3]}
 pieces=$run/pieces
+spread 1 1
 data=$run/data
 
 for split in train valid test; do
@@ -30,7 +31,7 @@ stage binarise "$data/test.$from-$to.$to.idx" \
   --trainpref "$pieces/train" --validpref "$pieces/valid" --testpref "$pieces/test" \
   --srcdict "$pieces/dict.txt" --tgtdict "$pieces/dict.txt" --destdir "$data"
 stage train "$run/checkpoints/checkpoint_best.pt" \
-  fairseq-train "$data" --user-dir rxf --save-dir "$run/checkpoints" \
+  "${trainer[@]}" "$data" --user-dir rxf --save-dir "$run/checkpoints" "${batch_flags[@]}" \
   --task translation --source-lang "$from" --target-lang "$to" \
   --arch transformer_iwslt_de_en --share-all-embeddings --dropout 0.3 \
   --criterion label_smoothed_cross_entropy_r3f --label-smoothing 0.1 \

@@ -28,7 +28,7 @@ def recipe(
     name: str, *arguments: object, env: Optional[dict[str, str]] = None, check: bool = True
 ) -> "subprocess.CompletedProcess[str]":
     """Run a recipe with this environment's commands, by default with BART named."""
-    removed = ("BART", "BPE", "PRETRAINED", "RXF_DATA")
+    removed = ("BART", "BPE", "PRETRAINED", "RXF_DATA", "GPUS", "NODES", "NODE_RANK")
     variables = {key: value for key, value in os.environ.items() if key not in removed}
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     variables |= {"OMP_NUM_THREADS": "1", **({"BART": "bart.pt"} if env is None else env)}
@@ -55,8 +55,10 @@ def parsed_training(words: list[str]) -> Namespace:
 
     import rxf  # noqa: F401
 
-    assert words[0] == "fairseq-train"
-    return options.parse_args_and_arch(options.get_training_parser(), input_args=words[1:])
+    trainer = next(i for i, word in enumerate(words) if Path(word).name == "fairseq-train")
+    assert trainer == 0 or words[0] == "torchrun"
+    parser = options.get_training_parser()
+    return options.parse_args_and_arch(parser, input_args=words[trainer + 1 :])
 
 
 def parsed_rxf(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Namespace:
@@ -127,12 +129,30 @@ def test_cnn_dm_is_fairseqs_bart_recipe() -> None:
         --warmup-updates 500 --fp16 --update-freq 4 --skip-invalid-size-inputs-valid-test
         --find-unused-parameters
     """)
-    ours = vars(parsed_training(printed("cnn_dm", "raw", "work")[1]))
+    env = {"BART": "bart.pt", "GPUS": "8"}
+    ours = vars(parsed_training(printed("cnn_dm", "raw", "work", env=env)[1]))
     theirs = vars(parsed_training(released))
     differing = {name for name in theirs if ours.get(name) != theirs[name]}
     # --max-update stops where the schedule reaches 0; the README leaves that to the user.
     expected = {"criterion", "user_dir", "save_dir", "finetune_from_model", "max_update"}
-    assert differing == expected | {"no_epoch_checkpoints"}
+    assert differing == expected | {"no_epoch_checkpoints", "distributed_world_size"}
+
+
+@pytest.mark.parametrize("gpus, nodes, update_freq", [(1, 1, 32), (4, 1, 8), (8, 2, 2), (8, 4, 1)])
+def test_any_number_of_processes_makes_the_recipes_batch(
+    gpus: int, nodes: int, update_freq: int
+) -> None:
+    env = {"BART": "bart.pt", "GPUS": str(gpus), "NODES": str(nodes)}
+    env |= {"NODE_RANK": "0", "MASTER_ADDR": "first"} if nodes > 1 else {}
+    words = printed("cnn_dm", "raw", "work", env=env)[1]
+    train = parsed_training(words)
+    assert train.update_freq == [update_freq]
+    assert train.distributed_world_size == gpus * nodes
+    assert (words[0] == "torchrun") == (gpus * nodes > 1)
+    if words[0] == "torchrun":
+        assert words[words.index("--nproc_per_node") + 1] == str(gpus)
+        assert ("--standalone" in words) == (nodes == 1)
+        assert nodes == 1 or words[words.index("--nnodes") + 1] == str(nodes)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -191,7 +211,8 @@ def error_of(name: str, *arguments: object, env: Optional[dict[str, str]] = None
 
 
 def test_one_line_where_input_is_missing(tmp_path: Path) -> None:
-    work = tmp_path / "work"
+    work, bart = tmp_path / "work", tmp_path / "bart.pt"
+    bart.touch()
     assert "set BART to the pre-trained" in error_of("cnn_dm", tmp_path, work, env={})
     assert "BART: there is no file bart.pt" in error_of("cnn_dm", tmp_path, work)
     assert "RAW: there is no folder nowhere" in error_of("scitldr", "nowhere", work, "plain", 1)
@@ -201,6 +222,13 @@ def test_one_line_where_input_is_missing(tmp_path: Path) -> None:
     assert "PRETRAINED: there is no file nowhere/model.pt" in message
     message = error_of("scitldr", tmp_path, work, "plain", 1, env={"BPE": "nowhere"})
     assert message.startswith("rxf: error:") and "nowhere/encoder.json" in message
+    for env, told in [
+        ({"GPUS": "3"}, "3 processes cannot make the recipe's batch"),
+        ({"GPUS": "two"}, "GPUS=two: give a number from 1"),
+        ({"NODES": "2"}, "set NODE_RANK, from 0, on each machine"),
+        ({"NODES": "2", "NODE_RANK": "0"}, "set MASTER_ADDR to the first machine"),
+    ]:
+        assert told in error_of("cnn_dm", tmp_path, work, env={"BART": str(bart), **env})
     assert not work.exists()
 
 
