@@ -50,7 +50,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["rxf", "rxf.*"]),
-    package_data={"rxf": ["**/*.md", "**/*.pt", "**/*.yaml"]},
+    package_data={"rxf": ["**/*.md", "**/*.pt", "**/*.yaml", "**/*.jinja"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["rxf = rxf.cli:main"]},
