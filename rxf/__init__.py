@@ -15,6 +15,7 @@ fairseq_fixes.apply_all()
 from rxf.classification import frozen_encoder as _frozen_encoder  # noqa: E402
 from rxf.divergence import fast_path as _fast_path  # noqa: E402
 from rxf.methods import registry as _registry  # noqa: E402
+from rxf.methods import sharding as _sharding  # noqa: E402
 from rxf.parameters import training as _training  # noqa: E402
 
 # A wrong value is told at the start, and not by the first batch.
@@ -22,3 +23,4 @@ _fast_path.switched_on()
 _training.install()
 _frozen_encoder.install()
 _registry.register_all()
+_sharding.install()

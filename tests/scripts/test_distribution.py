@@ -16,8 +16,9 @@ from tests.support import REPO, write_sentence_data
 BUILD = """
 import sys
 from setuptools import build_meta
-build_meta.build_sdist(sys.argv[1])
-build_meta.build_wheel(sys.argv[1])
+out = sys.argv[1]  # a build leaves its own words in sys.argv
+build_meta.build_sdist(out)
+build_meta.build_wheel(out)
 """
 TOP = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
 
@@ -73,7 +74,8 @@ def test_both_install_in_an_empty_environment_and_train(
     built: dict[str, Path], tmp_path: Path
 ) -> None:
     """One environment after the other, as torch is the same in both and takes the time."""
-    fairseq = run_script("build_fairseq.sh", "--python", sys.executable, "--out", tmp_path)
+    arguments = ["--python", sys.executable, "--out", tmp_path]
+    fairseq = run_script("build_fairseq.sh", *arguments, timeout=900)
     assert fairseq.returncode == 0, fairseq.stderr
     wheel = fairseq.stdout.strip()
     data = write_sentence_data(tmp_path / "data")
