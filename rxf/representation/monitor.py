@@ -43,7 +43,7 @@ SEED = 1
 
 @dataclass
 class CollapseConfig(FairseqDataclass):
-    """Flags of the monitor."""
+    """Flags of the monitor of collapse, on every ``sentence_prediction_*`` criterion."""
 
     collapse_interval: int = field(
         default=0,

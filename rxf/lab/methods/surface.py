@@ -14,7 +14,15 @@ from typing import Any, NamedTuple, Optional
 from rxf.methods import registry
 from rxf.methods.registry import Method
 
-__all__ = ["KINDS", "Flag", "borrowed_from", "fairseq_knows", "own_flags", "switch"]
+__all__ = [
+    "KINDS",
+    "Flag",
+    "borrowed_from",
+    "fairseq_knows",
+    "flag_of_field",
+    "own_flags",
+    "switch",
+]
 
 # What a method may be for, and what fairseq-train needs besides to read its flags.
 KINDS = {
@@ -57,7 +65,7 @@ def own_flags(method: Method, kind: str) -> list[Flag]:
         kind: of :data:`KINDS`.
     """
     classes = [] if borrowed_from(method, kind) else _config_classes(method, kind)
-    of_fields = [_flag_of_field(entry) for cls in classes for entry in _declared_here(cls)]
+    of_fields = [flag_of_field(entry) for cls in classes for entry in _declared_here(cls)]
     return of_fields + (_flags_of_models(method) if kind == "sentences" else [])
 
 
@@ -141,7 +149,8 @@ def _declared_here(config: type) -> Iterator[Field]:
             yield entry
 
 
-def _flag_of_field(entry: Field) -> Flag:
+def flag_of_field(entry: Field) -> Flag:
+    """The flag that fairseq makes of a field of a dataclass."""
     factory = entry.default_factory
     default = entry.default if factory is MISSING else factory()
     return Flag(_spelt(entry.name), _default_text(default), entry.metadata.get("help", ""))
