@@ -1,4 +1,4 @@
-"""`rxf methods` and the tables that the README has of it."""
+"""`rxf methods`, and the tables that README and documentation have of it."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ OF_KINDS = [
 ]
 
 
-def test_the_readme_has_the_tables() -> None:
+def test_the_readme_has_the_table() -> None:
     text = (REPO / "README.md").read_text(encoding="utf-8")
-    stale = text != filled_in(text, tables.markdown())
+    stale = text != filled_in(text, tables.readme())
     assert not stale, "README.md is stale: run `rxf methods --write README.md`"
 
 
@@ -110,7 +110,7 @@ def test_a_file_is_rewritten_between_its_markers(tmp_path: Path) -> None:
     for _ in range(2):
         assert main(["methods", "--write", str(path)]) == 0
         text = path.read_text()
-        assert text == f"before\n{BEGIN}\n\n{tables.markdown()}\n{END}\nafter\n"
+        assert text == f"before\n{BEGIN}\n\n{tables.readme()}\n{END}\nafter\n"
 
 
 @pytest.mark.parametrize("text", ["nothing", BEGIN, f"{END} {BEGIN}", f"{BEGIN}{BEGIN}{END}", None])

@@ -1,4 +1,4 @@
-"""`rxf methods`: every method, what turns it on, what it costs; the README's tables too."""
+"""`rxf methods`: every method, what turns it on, what it costs; the README's table too."""
 
 import argparse
 from pathlib import Path
@@ -13,9 +13,9 @@ END = "<!-- methods: end -->"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--markdown", action="store_true", help="the README's tables")
+    parser.add_argument("--markdown", action="store_true", help="the tables of the documentation")
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="put them between the markers of FILE"
+        "--write", type=Path, metavar="FILE", help="put the README's table between FILE's markers"
     )
 
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from rxf.lab.methods import tables
 
     if args.write is not None:
-        _write(args.write, tables.markdown())
+        _write(args.write, tables.readme())
     else:
         print(tables.markdown() if args.markdown else tables.terminal())
     return 0

@@ -8,11 +8,15 @@ from rxf.lab.methods.surface import KINDS, Flag, borrowed_from, own_flags, switc
 from rxf.methods import registry
 from rxf.methods.registry import PLAIN, Method
 
-__all__ = ["markdown", "terminal"]
+__all__ = ["markdown", "readme", "terminal"]
 
 ARXIV = re.compile(r"^(.*) \(arXiv ([\d.]+)\)$")
 NONE = "–"
 COSTS = ("extra forwards", "extra backwards", "extra memory")
+LEGEND = (
+    "Extra is what an update takes beyond plain fine-tuning; P is one fp32 copy of the "
+    "parameters, act\nthe activations of one pass."
+)
 
 
 def terminal() -> str:
@@ -28,8 +32,17 @@ def terminal() -> str:
     return "\n".join(blocks)
 
 
+def readme() -> str:
+    """What the README has between its markers: which to take, and what turns it on."""
+    table = _table(
+        ["method", "what it does", "turned on by", *COSTS, "when to use it", "paper"],
+        [_in_short(method) for method in (PLAIN, *registry.methods())],
+    )
+    return f"{table}\n\n{LEGEND}\n"
+
+
 def markdown() -> str:
-    """What the README has between its markers: which to take, then what to type."""
+    """All that is known of the methods: which to take, then what to type."""
     known = (PLAIN, *registry.methods())
     comparison = _table(
         ["method", "what it does", *COSTS, "needs", "when to use it", "paper"],
@@ -39,10 +52,14 @@ def markdown() -> str:
         ["method", "sentences", "generation", "flags of its own (default)"],
         [_surface(method) for method in known],
     )
-    return (
-        f"{comparison}\n\nExtra is what an update takes beyond plain fine-tuning; P is one fp32 "
-        f"copy of the parameters, act\nthe activations of one pass.\n\n{surface}\n"
-    )
+    return f"{comparison}\n\n{LEGEND}\n\n{surface}\n"
+
+
+def _in_short(method: Method) -> list[str]:
+    summary, *costs, _, when, paper = _comparison(method)[1:]
+    sentences, generation = _surface(method)[1:3]
+    typed = sentences if generation in (NONE, "the same") else f"{sentences}, or {generation}"
+    return [_linked(method), summary, typed, *costs, when, paper]
 
 
 def _comparison(method: Method) -> list[str]:
