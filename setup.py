@@ -36,6 +36,7 @@ EXTRAS = {
         # What a CUDA build of torch brings along; without one it interprets the kernels.
         "triton>=3.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
     ],
+    "docs": ["furo>=2024.8.6", "myst-parser>=4", "sphinx>=8"],
     "lint": ["mypy>=1.11", "ruff>=0.6", "pre-commit>=3"],
 }
 

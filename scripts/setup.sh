@@ -108,8 +108,8 @@ install_fairseq() {
 # nothing.  So `rxf` beside it is this stand-in for the checkout; a file, because pip
 # would write a later regular install through a link into the checkout.
 install_rxf() {
-  say "installing rxf, the tests and the linters"
-  pip_install -qq --editable "$root[plots,sweep,test,lint]"
+  say "installing rxf, and what its tests, linters and documentation take"
+  pip_install -qq --editable "$root[plots,sweep,test,docs,lint]"
   "$venv/bin/python" - "$root/rxf" <<'PYTHON' || fail "rxf could not be put beside fairseq"
 import importlib.util
 import pathlib
