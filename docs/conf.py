@@ -7,7 +7,6 @@ _SETUP = (Path(__file__).resolve().parents[1] / "setup.py").read_text(encoding="
 
 project = "rxf"
 author = "the authors of rxf"
-copyright = "MIT licence"
 version = release = re.findall(r'^    version="(.+)",$', _SETUP, flags=re.MULTILINE)[0]
 
 extensions = ["myst_parser"]
@@ -20,4 +19,7 @@ nitpicky = True
 
 html_theme = "furo"
 html_title = f"rxf {release}"
+html_show_copyright = False
 html_show_sourcelink = False
+html_static_path = [str(Path(__file__).with_name("static"))]
+html_css_files = ["style.css"]

@@ -4,9 +4,11 @@ import argparse
 import inspect
 import re
 import sys
+import types
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from enum import Enum
+from itertools import chain
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from docs.markdown import slug
@@ -79,15 +81,16 @@ def page() -> str:
     """The page, as Markdown."""
     found = choices()
     parts = [INTRODUCTION]
-    shared: dict[type, str] = {}
+    shared: dict[type, None] = {}
     for kind, title in TITLES.items():
         of_kind = [choice for choice in found if choice.kind == kind]
         if of_kind:
             parts.append(f"## {title}\n")
             parts += [_section(choice) for choice in of_kind]
-            shared |= {home: kind for choice in of_kind for home in _homes(choice.config, "shared")}
+            homes = (_homes(choice.config, "shared") for choice in of_kind)
+            shared |= dict.fromkeys(chain.from_iterable(homes))
     parts.append("## Shared by several of these\n")
-    parts += [_shared_section(home, kind) for home, kind in shared.items()]
+    parts += [_shared_section(home) for home in shared]
     parts.append(_models())
     return "\n".join(parts)
 
@@ -131,7 +134,7 @@ def _section(choice: Choice) -> str:
     lines[-1] += f": {_first_line(choice.registered)} {_card(choice)}\n"
     own = _declared(choice.config, "own")
     if own:
-        lines += [*HEAD, *(_row(entry, choice.kind) for entry in own), ""]
+        lines += [*HEAD, *map(_row, own), ""]
     for home in _homes(choice.config, "shared"):
         lines.append(f"Also: {_link(home)}.")
     stock = _declared(choice.config, "fairseq")
@@ -141,9 +144,9 @@ def _section(choice: Choice) -> str:
     return "\n".join([*lines, "", _yaml(choice)])
 
 
-def _shared_section(home: type, kind: str) -> str:
+def _shared_section(home: type) -> str:
     entries = [entry for entry in _fields(home) if _home(home, entry.name) is home]
-    return "\n".join([f"### {_title(home)}\n", *HEAD, *(_row(e, kind) for e in entries), ""])
+    return "\n".join([f"### {_title(home)}\n", *HEAD, *map(_row, entries), ""])
 
 
 def _title(home: type) -> str:
@@ -203,11 +206,11 @@ def _flag(entry: Field) -> Any:
     return flag_of_field(entry)
 
 
-def _row(entry: Field, kind: str) -> str:
+def _row(entry: Field) -> str:
     flag = _flag(entry)
     cells = [
         f"`{flag.name}`",
-        f"`{kind}.{entry.name}`",
+        f"`{entry.name}`",
         _type(entry.type),
         f"`{flag.default}`" if flag.default not in ("off", "none") else flag.default,
         _cell(flag.help),
@@ -219,13 +222,13 @@ def _row_of_action(action: argparse.Action) -> str:
     switch = action.nargs == 0
     default = "off" if action.default is False else f"`{action.default}`"
     kind = "switch" if switch else _one_of(list(action.choices or [])) or "text"
-    cells = [f"`{action.option_strings[0]}`", f"`model.{action.dest}`", kind, default]
+    cells = [f"`{action.option_strings[0]}`", f"`{action.dest}`", kind, default]
     return f"| {' | '.join([*cells, _cell(action.help or '')])} |"
 
 
 def _type(kind: Any) -> str:
     """A field's type in words."""
-    if get_origin(kind) is Union:
+    if get_origin(kind) in (Union, types.UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
     if isinstance(kind, type) and issubclass(kind, Enum):
         return _one_of([member.value for member in kind])

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from tests.docs.shell import Command
 from tests.support import REPO
 
-__all__ = ["problem"]
+__all__ = ["named", "problem"]
 
 PYTHON = {"python", "python3", ".venv/bin/python"}
 TOOLS = {"ruff", "mypy", "pre-commit", "source", "cd", "cp", "git", "echo", "mkdir"}
@@ -52,6 +52,21 @@ def problem(command: Command) -> Optional[str]:
     if name.endswith(".sh") or name == ".ci/run":
         return _script(Command(command.line, command.env, words))
     return None if name.rpartition("/")[2] in TOOLS else f"{name}: no command that is known here"
+
+
+def named(span: str) -> Optional[str]:
+    """What is wrong with a command that a sentence names, often without all of its words."""
+    words = span.split()
+    if words[0] == "rxf" and words[1:] and words[1].islower():
+        from rxf.cli import SUBCOMMANDS
+
+        known = words[1] in [subcommand.name for subcommand in SUBCOMMANDS]
+        return None if known else f"{span}: no such subcommand"
+    if words[0] in PYTHON and words[1:2] == ["-m"]:
+        return _module(words[2], words[3:])
+    if words[0] == "pytest" or (words[0].endswith(".sh") and "/" in words[0]):
+        return _paths(words)
+    return None
 
 
 def _certain(words: Sequence[str]) -> list[str]:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from docs.markdown import code_spans
-from tests.docs.checker import problem
+from docs.markdown import code_blocks, code_spans
+from tests.docs.checker import named, problem
 from tests.docs.pages import PAGES, text
 from tests.docs.shell import commands
 from tests.support import REPO
@@ -96,6 +97,36 @@ def test_a_command_goes_over_several_lines_and_keeps_what_was_set() -> None:
 
 
 # ------------------------------------------------------------------ words within text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_text_exist(page: str) -> None:
+    wrong = [said for span in code_spans(text(page)) if (said := named(span))]
+    assert not wrong, f"{page}: {'; '.join(wrong)}"
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        "rxf docter",
+        "rxf prope collapse --out O",
+        "python -m benchmarks.metod_step",
+        "python -m benchmarks.method_step --rouns 3",
+        "pytest tests/lab/test_rogue.py",
+        "examples/glue/rtee.sh",
+    ],
+)
+def test_a_wrong_command_in_the_text_is_seen(span: str) -> None:
+    assert named(span)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_and_yaml_can_be_read(page: str) -> None:
+    for block in code_blocks(text(page)):
+        if block.language == "python":
+            compile(block.text, f"{page}:{block.line}", "exec")
+        if block.language == "yaml":
+            assert isinstance(yaml.safe_load(block.text), dict), f"{page}:{block.line}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -75,10 +75,8 @@ def _plain(value: object) -> object:
 
 def test_flags_of_models_are_there(page_of_flags: str) -> None:
     models = page_of_flags[page_of_flags.index("## Models") :]
-    assert "| `--freeze-encoder` | `model.freeze_encoder` | switch | off |" in models
-    assert (
-        "| `--spectral-norm-scope` | `model.spectral_norm_scope` | `out_proj` or `head` |" in models
-    )
+    assert "| `--freeze-encoder` | `freeze_encoder` | switch | off |" in models
+    assert "| `--spectral-norm-scope` | `spectral_norm_scope` | `out_proj` or `head` |" in models
 
 
 def test_shared_flags_stand_once(page_of_flags: str) -> None:
