@@ -254,7 +254,9 @@ def _script(command: Command) -> Optional[str]:
     if not path.is_file() or not os.access(path, os.X_OK):
         return f"{name}: there is no such script, or it cannot be run"
     text = path.read_text(encoding="utf-8")
-    if "--dry-run" in text and "--smoke" not in words:
+    if words[:1] == ["--smoke"]:
+        return _smoke(name, words[1:])
+    if "--dry-run" in text:
         return _dry_run(command)
     if name == "scripts/quickstart.sh":
         from rxf.lab.quickstart.__main__ import build_parser
@@ -277,6 +279,17 @@ def _by_its_text(name: str, text: str, words: list[str]) -> Optional[str]:
         return _trained(["data", *behind])
     unknown = [word for word in words if word.startswith("--") and word not in text]
     return f"{name}: does not know {unknown[0]}" if unknown else None
+
+
+def _smoke(name: str, words: list[str]) -> Optional[str]:
+    """WORK and more, then flags; the stand-in is made by the script or by what it sources."""
+    sources = [REPO / name, *(REPO / name).parent.glob("*.sh")]
+    if not any("make_stand_in()" in source.read_text(encoding="utf-8") for source in sources):
+        return f"{name}: has no --smoke"
+    own = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    if own == 0:
+        return f"{name} --smoke: wants WORK"
+    return _trained(["data", *words[own:]])
 
 
 def _begins_with_flag(words: Sequence[str]) -> bool:
