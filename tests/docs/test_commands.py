@@ -71,7 +71,7 @@ def test_the_pages_hold_commands() -> None:
         ("examples/glue/family_data.sh DATA", "wants 2 arguments"),
         ("examples/summarization/cnn_dm.sh RAW WORK", "BART"),
         ("BART=b.pt examples/summarization/cnn_dm.sh RAW", "usage"),
-        ("examples/translation/train.sh --smoke WORK", "has no --smoke"),
+        ("examples/probing/probing_data.sh --smoke WORK", "has no --smoke"),
         ("BART=b.pt GPUS=3 examples/summarization/cnn_dm.sh RAW WORK", "3 processes"),
         ("BART=b.pt examples/summarization/cnn_dm.sh RAW WORK --r3f-lamda 0", "--r3f-lamda"),
         ("python -m benchmarks.optimiser_step", "no such module"),
