@@ -67,11 +67,18 @@ def chapters(start: str = START, text_of: Read = read) -> dict[str, list[str]]:
 
 def _linked(page: str, text_of: Read) -> list[str]:
     named = [target(page, link) for link in links(text_of(page) or "")]
-    return [path for path in named if path is not None]
+    # What lies outside of the repo is none of its pages; Sphinx says so.
+    return [path for path in named if path is not None and not path.startswith("../")]
 
 
 def write(folder: Path) -> None:
-    """Write the pages, each with its chapters, and what else they link to, to ``folder``."""
+    """Write the pages, each with its chapters, and what else they link to, to ``folder``.
+
+    Raises:
+        SystemExit: the folder holds something else than the pages of an earlier build.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / START).is_file():
+        raise SystemExit(f"docs: {folder} is not empty and holds no earlier build: name another")
     shutil.rmtree(folder, ignore_errors=True)
     texts = {page: read(page) or "" for page in chapters(text_of=read)}
     for page, below in chapters(text_of=texts.get).items():

@@ -43,6 +43,13 @@ def test_a_page_without_its_chapters_and_files_would_be_seen(tmp_path: Path) -> 
     assert (tmp_path / "docs" / "flags.md").is_file()
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(SystemExit, match="holds no earlier build"):
+        tree.write(tmp_path)
+    assert (tmp_path / "mine").exists()
+
+
 @pytest.mark.parametrize("words", [["--pyton", "x"], ["--out"]], ids=["unknown", "no value"])
 def test_wrong_arguments_are_named(words: list[str]) -> None:
     done = subprocess.run([REPO / "scripts/docs.sh", *words], capture_output=True, text=True)

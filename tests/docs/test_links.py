@@ -18,6 +18,8 @@ def broken(page: str, link: str) -> Optional[str]:
         address = urlsplit(link)
         whole = address.scheme in ("https", "mailto") and (address.netloc or address.path)
         return None if whole else "no whole address by https"
+    if path.startswith("../"):
+        return "leads out of the repo"
     if path not in PAGES and not (REPO / path).exists():
         return "there is no such file"
     heading = link.partition("#")[2]
@@ -35,6 +37,7 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_a_wrong_link_is_seen() -> None:
     for link, said in (
         ("instal.md", "no such file"),
+        ("../../shared", "out of the repo"),
         ("install.md#what-the-weel-changes", "no heading"),
         ("#nothing", "no heading"),
         ("http://example.org", "https"),
