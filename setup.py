@@ -20,7 +20,11 @@ REQUIREMENTS = [
     "tqdm>=4.60",
 ]
 
+# What rxf convert reads, and what Hugging Face needs to load what it writes.
+HF = ["protobuf>=4", "safetensors>=0.4.3", "transformers>=4.48"]
+
 EXTRAS = {
+    "hf": HF,
     "plots": ["matplotlib>=3.10"],
     "sweep": [
         "hydra-core>=1.3",
@@ -33,6 +37,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.5",
         "scikit-learn>=1.4",
+        *HF,
         # What a CUDA build of torch brings along; without one it interprets the kernels.
         "triton>=3.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
     ],

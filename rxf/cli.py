@@ -35,6 +35,7 @@ SUBCOMMANDS = [
     Subcommand("report", "rxf.lab.report", "tables, pictures and a page from runs and probes"),
     Subcommand("sweep", "rxf.lab.sweep", "methods x tasks x seeds, as a Hydra multirun"),
     Subcommand("probe", "rxf.lab.probe", "what fine-tuning does to a representation"),
+    Subcommand("convert", "rxf.lab.convert", "checkpoints from and to Hugging Face transformers"),
     Subcommand("path", "rxf.lab.path", "the folder to give to --user-dir"),
 ]
 
