@@ -171,7 +171,8 @@ def _filled(symbols: list[str], rows: int, path: Path) -> list[str]:
             f"{path}: has {len(symbols)} types and the embeddings {rows} rows: these files are "
             "not of one model"
         )
-    free = (name for name in map(MADE_UP.format, range(2 * rows)) if name not in symbols)
+    taken = set(symbols)
+    free = (name for name in map(MADE_UP.format, range(2 * rows)) if name not in taken)
     return [*symbols, *islice(free, rows - len(symbols))]
 
 
