@@ -21,7 +21,7 @@ REQUIREMENTS = [
 ]
 
 # What rxf convert reads, and what Hugging Face needs to load what it writes.
-HF = ["protobuf>=4", "safetensors>=0.4.3", "transformers>=4.48"]
+HF = ["protobuf>=4", "safetensors>=0.4.3", "transformers>=5"]
 
 EXTRAS = {
     "hf": HF,
