@@ -247,9 +247,9 @@ get() {
   fi
   if [[ $is_archive == yes ]]; then
     unpack "$path"
-  elif [[ $path != "$kept" ]]; then
-    cp "$path" "$kept.part"
-    mv "$kept.part" "$kept"
+  elif [[ $path != "$into/$file" ]]; then
+    cp "$path" "$into/$file.part"
+    mv "$into/$file.part" "$into/$file"
   fi
 }
 
@@ -336,7 +336,7 @@ if [[ $dry_run == yes ]]; then
   for line in "${lines[@]}"; do
     read_row "$line"
     target=$into
-    [[ $is_archive == yes ]] || target=$kept
+    [[ $is_archive == yes ]] || target=$into/$file
     note=
     [[ $by_hand == no ]] || note='	by hand'
     ! is_there || note='	is there'
@@ -345,7 +345,10 @@ if [[ $dry_run == yes ]]; then
   exit 0
 fi
 
+is_held=no
 prepare_dir() {
+  [[ $is_held == no ]] || return 0
+  is_held=yes
   mkdir -p "$dir" 2>/dev/null && [[ -w $dir ]] ||
     fail "DIR $dir: cannot be written to: name another"
   command -v flock >/dev/null || return 0
