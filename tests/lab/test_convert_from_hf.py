@@ -132,6 +132,25 @@ def test_half_precision_stays(tmp_path: Path) -> None:
     assert json.loads((again / "config.json").read_text())["torch_dtype"] == "float16"
 
 
+@pytest.mark.parametrize("kind", ["roberta", "bart"])
+def test_other_files_of_weights(tmp_path: Path, kind: str) -> None:
+    """Several files with an index, and the pickle of before safetensors, tied names and all."""
+    model = hf_models.write_model(tmp_path / "one", kind, head=False)
+    wanted = support.load_model_state(convert(tmp_path / "one", tmp_path / "a") / "model.pt")
+    for name in ("several", "pickle"):
+        shutil.copytree(tmp_path / "one", tmp_path / name)
+        (tmp_path / name / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path / "several", max_shard_size="8kB")
+    assert len(list((tmp_path / "several").glob("*.safetensors"))) > 1
+    torch.save(model.state_dict(), tmp_path / "pickle" / "pytorch_model.bin")
+
+    for name in ("several", "pickle"):
+        got = support.load_model_state(
+            convert(tmp_path / name, tmp_path / f"b-{name}") / "model.pt"
+        )
+        support.assert_bit_equal(got, wanted)
+
+
 def test_tokenizer_json_gives_the_same_dictionary(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
