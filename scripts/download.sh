@@ -229,8 +229,6 @@ get() {
   if is_there; then
     return
   fi
-  mkdir -p "$into"
-  [[ $is_archive == no ]] || rmdir "$into" 2>/dev/null || true
   path=$(found)
   if [[ -n $path ]]; then
     say "$file: taken from $path"
@@ -240,6 +238,7 @@ get() {
   else
     need curl
     say "$from ($(size "$bytes"))"
+    mkdir -p "${kept%/*}"
     fetch "$kept.part"
     check "$kept.part"
     mv "$kept.part" "$kept"
@@ -248,6 +247,7 @@ get() {
   if [[ $is_archive == yes ]]; then
     unpack "$path"
   elif [[ $path != "$into/$file" ]]; then
+    mkdir -p "$into"
     cp "$path" "$into/$file.part"
     mv "$into/$file.part" "$into/$file"
   fi

@@ -111,6 +111,15 @@ def test_the_embedding_of_the_token_type_is_not_lost(tmp_path: Path) -> None:
     torch.testing.assert_close(got, hf_models.hf_outputs(model, tokens), rtol=1e-5, atol=1e-5)
 
 
+def test_another_epsilon_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf_models.write_model(tmp_path / "hf", "roberta", True, layer_norm_eps=1e-12)
+    convert(tmp_path / "hf", tmp_path / "fairseq")
+
+    told = capsys.readouterr().out
+    assert "layer_norm_eps is 1e-12 there and 1e-05 in fairseq" in told
+    assert "3 outputs in this order: LABEL_0, LABEL_1, LABEL_2" in told
+
+
 def test_words_predicted_with_a_matrix_of_their_own(tmp_path: Path) -> None:
     model = hf_models.write_model(tmp_path / "hf", "roberta", False, tie_word_embeddings=False)
     out = convert(tmp_path / "hf", tmp_path / "fairseq")

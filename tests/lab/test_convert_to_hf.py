@@ -208,6 +208,35 @@ def test_a_dictionary_without_rare_tokens_gets_no_tokenizer(
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_files_that_the_prepared_folder_names(tmp_path: Path) -> None:
+    """prepare.json says where the dictionary was; what it was made with lies beside it."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    hf_models.write_model(tmp_path / "first", "xlm-roberta", head=False)
+    main(["convert", "from-hf", str(tmp_path / "first"), str(tmp_path / "xlmr")])
+    data = tmp_path / "data"
+    (data / "input0").mkdir(parents=True)
+    shutil.copy(tmp_path / "xlmr" / "dict.txt", data / "input0")
+    facts = {"dictionary": str(tmp_path / "xlmr" / "dict.txt")}
+    (data / "prepare.json").write_text(json.dumps(facts))
+    checkpoint = tmp_path / "run" / "model.pt"
+    checkpoint.parent.mkdir()
+    shutil.move(tmp_path / "xlmr" / "model.pt", checkpoint)
+
+    out = to_hf(checkpoint, tmp_path / "hf", "--data", data)
+    assert AutoConfig.from_pretrained(out).model_type == "xlm-roberta"
+    assert AutoTokenizer.from_pretrained(out)("the film")["input_ids"][0] == 0
+    modes = {path.stat().st_mode for path in out.iterdir()}
+    assert len(modes) == 1
+
+
+def test_pieces_of_another_model(tmp_path: Path, checkpoint: Path) -> None:
+    hf_models.write_pieces(tmp_path / "other.model")
+
+    line = refused(checkpoint, tmp_path / "hf", "--spm", tmp_path / "other.model")
+    assert "its types are not the pieces of" in line
+
+
 # ------------------------------------------------------------------------- real files
 
 
@@ -274,7 +303,7 @@ def test_bad_paths(tmp_path: Path, checkpoint: Path) -> None:
     out = tmp_path / "hf"
     assert "there is no such file" in refused(tmp_path / "none.pt", out)
     assert "is no SentencePiece" in refused(
-        checkpoint, out, "--sentencepiece", checkpoint.parent / "dict.txt"
+        checkpoint, out, "--spm", checkpoint.parent / "dict.txt"
     )
     assert "has no encoder.json" in refused(checkpoint, out, "--bpe-dir", tmp_path)
     assert "no such folder" in refused(checkpoint, out, "--data", tmp_path / "none")

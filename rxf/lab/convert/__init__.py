@@ -53,14 +53,14 @@ def _to_hf_arguments(parser: argparse.ArgumentParser) -> None:
         "--bpe-dir",
         type=Path,
         metavar="DIR",
-        help="folder of encoder.json and vocab.bpe (default: DATA/bpe, else beside dictionary or "
-        "CHECKPOINT, else $RXF_DATA/gpt2_bpe)",
+        help="folder of encoder.json and vocab.bpe (default: where they are found: beside the "
+        "dictionary, in DATA, where DATA was prepared with, beside CHECKPOINT, $RXF_DATA/gpt2_bpe)",
     )
     parser.add_argument(
-        "--sentencepiece",
+        "--spm",
         type=Path,
         metavar="FILE",
-        help="of XLM-R (default: sentencepiece.bpe.model beside dictionary or CHECKPOINT)",
+        help="SentencePiece model of XLM-R (default: sentencepiece.bpe.model, found likewise)",
     )
     parser.add_argument(
         "--head",

@@ -130,3 +130,5 @@ def write_model(folder: Path, config: Mapping[str, Any], weights: Mapping[str, T
     whole = {name: tensor.detach().contiguous().clone() for name, tensor in weights.items()}
     # Without this mark from_pretrained refuses the file.
     _safetensors().save_file(whole, str(folder / SAFETENSORS), metadata={"format": "pt"})
+    # The library writes a file for its owner alone.
+    (folder / SAFETENSORS).chmod((folder / CONFIG).stat().st_mode)

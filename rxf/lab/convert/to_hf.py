@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -15,6 +14,8 @@ from rxf.lab.convert import fairseq_model, hf_files, names, vocabulary
 from rxf.lab.convert.fairseq_model import Saved
 from rxf.lab.convert.from_hf import HEAD, TOKEN_TYPES
 from rxf.lab.convert.settings import CLASSES, Config, config_of
+from rxf.lab.files import read_json
+from rxf.lab.prepared import FACTS
 
 __all__ = ["convert", "hf_weights"]
 
@@ -46,7 +47,7 @@ def convert(args: argparse.Namespace) -> list[str]:
 
     Args:
         args: ``source``, a checkpoint, ``out``, ``dict``, ``data``, ``bpe_dir``,
-            ``sentencepiece`` and ``head``.
+            ``spm`` and ``head``.
 
     Raises:
         UserError: a file is missing or does not fit, or Hugging Face has no such model.
@@ -126,9 +127,17 @@ def _class(kind: str, head: Optional[str]) -> str:
 def _beside(args: argparse.Namespace, saved: Saved) -> Beside:
     data = _data(args.data, saved)
     dictionary, named = _dictionary(args.dict, data, saved)
-    near = [dictionary.parent, saved.path.parent, *([data] if data else [])]
-    pieces = _first(args.sentencepiece, "--sentencepiece", near, vocabulary.PIECES)
+    near = [dictionary.parent, *_folders(data), saved.path.parent]
+    pieces = _first(args.spm, "--spm", near, vocabulary.PIECES)
     return Beside(data, dictionary, named, pieces, _bpe(args.bpe_dir, near))
+
+
+def _folders(data: Optional[Path]) -> list[Path]:
+    """The data, and the folder of the dictionary that `rxf prepare` was given for it."""
+    if data is None:
+        return []
+    given = (read_json(data / FACTS) or {}).get("dictionary")
+    return [data, data / "bpe", *([Path(given).parent] if given else [])]
 
 
 def _data(given: Optional[Path], saved: Saved) -> Optional[Path]:
@@ -167,14 +176,9 @@ def _bpe(given: Optional[Path], near: list[Path]) -> Optional[Path]:
         if not _has_bpe(given):
             raise UserError(f"--bpe-dir {given}: has no encoder.json with vocab.bpe")
         return given
-    return next((folder for folder in _bpe_folders(near) if _has_bpe(folder)), None)
-
-
-def _bpe_folders(near: list[Path]) -> Iterator[Path]:
-    for folder in near:
-        yield from (folder, folder / "bpe")
     if "RXF_DATA" in os.environ:
-        yield Path(os.environ["RXF_DATA"]) / "gpt2_bpe"
+        near = [*near, Path(os.environ["RXF_DATA"]) / "gpt2_bpe"]
+    return next((folder for folder in near if _has_bpe(folder)), None)
 
 
 def _has_bpe(folder: Path) -> bool:

@@ -253,7 +253,7 @@ def check_pieces(path: Path, dictionary: Dictionary, named: str) -> None:
     if dictionary.symbols[: len(symbols)] not in (symbols, symbols[:-1]):
         raise UserError(
             f"{named}: its types are not the pieces of {path}, in their order, as XLM-R's are: "
-            "give the --dict and --sentencepiece that the model was trained with"
+            "give the --dict and --spm that the model was trained with"
         )
 
 
