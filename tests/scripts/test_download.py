@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -382,6 +383,14 @@ def test_the_table() -> None:
         assert (size == "-") == (sha256 == "-"), name
         assert not folder.startswith("/") and proofs, name
     assert len({(row[2], row[3]) for row in rows}) == len(rows)
+
+
+def test_the_page_names_what_there_is() -> None:
+    listed = subprocess.run([SCRIPTS / "download.sh"], capture_output=True, text=True).stdout
+    names_known = {line.split()[0] for line in listed.splitlines()[1:]} | {"glue"}
+    page = (SCRIPTS.parent / "docs" / "downloads.md").read_text(encoding="utf-8")
+    first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([^`]+)`", "".join(first_cells))) == names_known
 
 
 def test_the_shared_bpe_is_the_published_one(tmp_path: Path, shared_data: Path) -> None:
