@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -256,6 +256,8 @@ def _script(command: Command) -> Optional[str]:
     text = path.read_text(encoding="utf-8")
     if words[:1] == ["--smoke"]:
         return _smoke(name, words[1:])
+    if name == "scripts/download.sh":
+        return _download(words)
     if "--dry-run" in text:
         return _dry_run(command)
     if name == "scripts/quickstart.sh":
@@ -292,6 +294,14 @@ def _smoke(name: str, words: list[str]) -> Optional[str]:
     return _trained(["data", *words[own:]])
 
 
+def _download(words: list[str]) -> Optional[str]:
+    """It prints addresses and no commands; without a name it lists them."""
+    names = [word for word in words if word != "--dry-run"]
+    dry = ["--dry-run", *names] if names else []
+    done = _run(REPO / "scripts/download.sh", dry, {})
+    return None if done.returncode == 0 else _last_line(done)
+
+
 def _begins_with_flag(words: Sequence[str]) -> bool:
     return bool(words) and words[0].startswith("-")
 
@@ -300,18 +310,28 @@ def _dry_run(command: Command) -> Optional[str]:
     """Run it with --dry-run; what it prints is checked as if it stood in the page."""
     name, *words = command.words
     words = [word for word in words if word != "--dry-run"]
+    done = _run(REPO / name, ["--dry-run", *words], command.env)
+    if done.returncode:
+        return _last_line(done)
+    printed = [shlex.split(line) for line in done.stdout.splitlines()]
+    found = [problem(Command(command.line, {}, line)) for line in printed if line]
+    return next((f"{name} --dry-run: {each}" for each in found if each), None)
+
+
+def _run(
+    script: Path, words: Sequence[str], env: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
     outer = {key: value for key, value in os.environ.items() if key not in OUTER}
     outer["PATH"] = f"{Path(sys.executable).parent}:{outer['PATH']}"
-    done = subprocess.run(
-        [str(REPO / name), "--dry-run", *words],
+    return subprocess.run(
+        [str(script), *words],
         cwd=REPO,
-        env={**outer, **command.env},
+        env={**outer, **env},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    printed = [shlex.split(line) for line in done.stdout.splitlines()]
-    found = [problem(Command(command.line, {}, line)) for line in printed if line]
-    return next((f"{name} --dry-run: {each}" for each in found if each), None)
+
+
+def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
