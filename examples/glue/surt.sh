@@ -11,7 +11,7 @@
 #
 # The paper's settings could not be had. Those of stage 1 are ours: fairseq's own masking, and
 # 10 epochs of RTE's 2,490 rows in batches of 16, which are 1,560 updates. Those of stage 2 are of
-# rte.sh without R3F and in fp32: on a GPU add --fp16 --fp16-init-scale 4.
+# rte.sh with METHOD r3f, but without R3F and in fp32: on a GPU add --fp16 --fp16-init-scale 4.
 set -euo pipefail
 
 usage="usage: ROBERTA=model.pt $0 DATA OUT [FLAGS OF BOTH STAGES]"

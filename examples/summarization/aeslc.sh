@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # AESLC (e-mail to subject line) with a small BART on a laptop's CPU, raw files to ROUGE.
 #   [PRETRAINED=DIR] examples/summarization/aeslc.sh [--dry-run] RAW WORK plain|r3f SEED [FLAGS]
+#   examples/summarization/aeslc.sh --smoke WORK plain|r3f SEED [FLAGS]
 # As scitldr.sh, which see.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")

@@ -7,7 +7,8 @@
 # claimed to be the paper's unless the recipe says so.
 
 bart_usage() {
-  echo "BART=/path/to/bart.large/model.pt $0 [--dry-run] RAW WORK [MORE FLAGS OF fairseq-train]"
+  echo "BART=/path/to/bart.large/model.pt $0 [--dry-run] RAW WORK [MORE FLAGS OF fairseq-train]," \
+    "or $0 --smoke WORK [MORE FLAGS]"
 }
 
 # bart_arguments "$@": the arguments, and the folders below WORK.
@@ -30,11 +31,12 @@ bart_arguments() {
     --required-batch-size-multiple 1 --arch bart_large
     --dropout 0.1 --attention-dropout 0.1
     --weight-decay 0.01 --optimizer adam --adam-betas "(0.9, 0.999)" --adam-eps 1e-08
-    --clip-norm 0.1 --lr-scheduler polynomial_decay --fp16
+    --clip-norm 0.1 --lr-scheduler polynomial_decay
     --skip-invalid-size-inputs-valid-test --find-unused-parameters
     # [ours]: best and last, not 5 GB an epoch.
     --no-epoch-checkpoints
   )
+  half_precision=(--fp16) # [BART]
   r3f_flags=(
     --criterion label_smoothed_cross_entropy_r3f --label-smoothing 0.1 # [BART]
     --eps 1e-05 --noise-type normal                                    # [RXF]

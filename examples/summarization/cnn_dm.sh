@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # CNN/DailyMail with BART-large and R3F, from raw files to ROUGE.
 #   BART=model.pt examples/summarization/cnn_dm.sh [--dry-run] RAW WORK [MORE FLAGS]
+#   examples/summarization/cnn_dm.sh --smoke WORK [MORE FLAGS]
 # RAW holds train, val and test .source and .target: one article or summary a line, cased and
 # not tokenised.  Flags behind WORK overrule the recipe's: plain fine-tuning is --r3f-lambda 0.
 set -euo pipefail

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Gigaword headlines with BART-large and R3F, from raw files to ROUGE.
 #   BART=model.pt examples/summarization/gigaword.sh [--dry-run] RAW WORK [MORE FLAGS]
+#   examples/summarization/gigaword.sh --smoke WORK [MORE FLAGS]
 # RAW holds train, dev and test .source and .target, one sentence or headline a line (LDC
 # data; the usual files are lower case, tokenised, digits as #: leave them so, as the usual
 # scores do).  Plain fine-tuning: --r3f-lambda 0 behind WORK.

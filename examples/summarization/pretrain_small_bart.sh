@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Pre-trains the small BART of scitldr.sh and aeslc.sh by denoising, with fairseq's own task.
 #   examples/summarization/pretrain_small_bart.sh [--dry-run] TEXT OUT [MORE FLAGS]
+#   examples/summarization/pretrain_small_bart.sh --smoke OUT [MORE FLAGS]
 # TEXT holds train.txt and valid.txt (or .gz), a document a line: `gather_text.sh` makes it of
 # the development data.  OUT gets data/ (with the dictionary) and model.pt; then
 #   PRETRAINED=OUT examples/summarization/scitldr.sh RAW WORK r3f 1
@@ -41,5 +42,6 @@ stage train "$run/checkpoints/checkpoint_best.pt" \
   --lr-scheduler polynomial_decay --lr 2e-03 --warmup-updates 300 \
   --max-update 2500 --total-num-update 2500 --max-tokens 4096 --required-batch-size-multiple 1 \
   --validate-interval-updates 1250 --save-interval-updates 1250 --keep-interval-updates 1 \
-  --no-epoch-checkpoints --num-workers 0 --seed 1 ${more[@]+"${more[@]}"}
+  --no-epoch-checkpoints --num-workers 0 --seed 1 \
+  ${smoke_flags[@]+"${smoke_flags[@]}"} ${more[@]+"${more[@]}"}
 stage publish "$run/model.pt" cp "$run/checkpoints/checkpoint_best.pt" "$run/model.pt"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Reddit TIFU (long) with BART-large and R3F, from raw files to ROUGE.
 #   BART=model.pt examples/summarization/reddit_tifu.sh [--dry-run] RAW WORK [MORE FLAGS]
+#   examples/summarization/reddit_tifu.sh --smoke WORK [MORE FLAGS]
 # RAW holds train, val and test .source and .target, one post or summary a line.  There is no
 # official split: state yours.  Plain fine-tuning: --r3f-lambda 0 behind WORK.
 set -euo pipefail

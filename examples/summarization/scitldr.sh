@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SciTLDR-A (abstract to one sentence) with a small BART on a laptop's CPU, raw files to ROUGE.
 #   [PRETRAINED=DIR] examples/summarization/scitldr.sh [--dry-run] RAW WORK plain|r3f SEED [FLAGS]
+#   examples/summarization/scitldr.sh --smoke WORK plain|r3f SEED [FLAGS]
 # RAW holds train, dev and test .source and .target.  The data go to WORK/data, a run to
 # WORK/METHOD-SEED.  PRETRAINED is a folder of pretrain_small_bart.sh; without it training
 # starts from random weights, which 1992 abstracts cannot teach to write.

@@ -10,7 +10,8 @@ small_bart=(
 
 # small_arguments "$@": RAW WORK METHOD SEED, and what follows from METHOD and PRETRAINED.
 small_arguments() {
-  arguments 4 "[PRETRAINED=DIR] $0 [--dry-run] RAW WORK plain|r3f SEED [MORE FLAGS]" "$@"
+  arguments 4 "[PRETRAINED=DIR] $0 [--dry-run] RAW WORK plain|r3f SEED [MORE FLAGS], or $0\
+ --smoke WORK plain|r3f SEED [MORE FLAGS]" "$@"
   raw=${positional[0]}
   data=${positional[1]}/data
   run=${positional[1]}/${positional[2]}-${positional[3]}
