@@ -1,14 +1,11 @@
-"""The RTE recipe: fairseq's own command with another user dir, and the form that resumes."""
+"""The released RTE command with another user dir."""
 
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import REPO, run_fairseq_train, train_log, write_sentence_data
+from tests.support import run_fairseq_train, train_log
 
 MINI = ["--encoder-layers", "4", "--encoder-embed-dim", "192", "--encoder-ffn-embed-dim", "768"]
 MINI += ["--encoder-attention-heads", "4", "--arch", "roberta"]
@@ -54,36 +51,3 @@ def test_the_released_command_runs_with_another_user_dir(
     log = updates(done.stdout)
     assert log[-1]["num_updates"] == 3
     assert all(0 < entry["symm_kl"] < 1 for entry in log)
-
-
-@pytest.mark.slow
-def test_our_form_resumes(rte: Path, shared_models: Path, tmp_path: Path) -> None:
-    def run(max_update: str) -> list[dict]:
-        command = [str(REPO / "examples/glue/rte.sh"), str(rte), str(tmp_path), *MINI, *SHORT]
-        binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        model = shared_models / "roberta_mini" / "model.pt"
-        env = {**os.environ, "ROBERTA": str(model), "PATH": binaries, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, "--max-update", max_update],
-            env=env,
-            cwd=REPO,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return updates(done.stdout)
-
-    assert [entry["num_updates"] for entry in run("2")] == [1, 2]
-    assert [entry["num_updates"] for entry in run("4")] == [3, 4]
-
-
-def test_the_recipe_says_what_it_wants(tmp_path: Path) -> None:
-    data = write_sentence_data(tmp_path)
-    done = subprocess.run(
-        [REPO / "examples/glue/rte.sh", data, tmp_path],
-        env={k: v for k, v in os.environ.items() if k != "ROBERTA"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "set ROBERTA to the pre-trained model.pt" in done.stderr

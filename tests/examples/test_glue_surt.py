@@ -14,6 +14,7 @@ from typing import Any, Optional
 import pytest
 
 from tests.examples.test_summarization import parsed_training
+from tests.lab.recipes.commands import printed, training_of
 from tests.support import (
     REPO,
     TINY_ROBERTA,
@@ -111,11 +112,9 @@ def test_the_two_stages(recorded: Recorded, tmp_path: Path) -> None:
 
 def test_fine_tuning_is_rte_sh_without_r3f(recorded: Recorded, tmp_path: Path) -> None:
     _, ours = stages(recorded, "RTE-bin", tmp_path / "out")
-    words = (SCRIPT.parent / "rte.sh").read_text().partition("exec fairseq-train")[2]
-    for name in ("lr", "total-num-update", "warmup-updates", "batch-size", "max-epoch"):
-        value = getattr(ours, name.replace("-", "_"))
-        number = float(value[0] if isinstance(value, list) else value)
-        assert number == float(words.partition(f"--{name} ")[2].split()[0])
+    rte = parsed_training(training_of(printed("glue/rte", "RAW", "WORK", "r3f")))
+    for name in ("lr", "total_num_update", "warmup_updates", "batch_size", "max_epoch"):
+        assert getattr(ours, name) == getattr(rte, name), name
 
 
 def test_flags_of_one_stage(recorded: Recorded, tmp_path: Path) -> None:
