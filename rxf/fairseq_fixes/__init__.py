@@ -34,6 +34,7 @@ MODULES: list[str] = [
     "background_loading",
     "ngram_blocking",
     "denoising_flags",
+    "hydra_bart",
     "amp_unscale",
     "amp_resume",
     "optimizer_mismatch",
