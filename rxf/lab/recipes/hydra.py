@@ -125,14 +125,15 @@ def _model(words: Sequence[str], arch: str) -> Group:
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
     model, _ = parser.parse_known_args(list(words))
     ARCH_CONFIG_REGISTRY[arch](model)
-    return {**_all_flags(arch), **vars(model), "_name": arch}
+    return {**_flags_with_defaults(arch), **vars(model), "_name": arch}
 
 
-def _all_flags(arch: str) -> Group:
+def _flags_with_defaults(arch: str) -> Group:
+    """The others are for their reader to fill in: null would stand in its way."""
     parser = argparse.ArgumentParser(add_help=False)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
     every: Namespace = parser.parse_args([])
-    return vars(every)
+    return {name: value for name, value in vars(every).items() if value is not None}
 
 
 def _check_all_known(said: Mapping[str, Any], made: Mapping[str, Group]) -> None:

@@ -30,6 +30,7 @@ PATHS = {
     "checkpoint.save_dir": "WORK/run/checkpoints",
 }
 GLUE = {f"{one.stem}/{one.name}": one for one in recipes()}
+ABSENT = object()
 # Every method, both kinds of batch; the rest is slow.
 QUICK = ["rte/r3f", "mnli/r4f", "sts-b/plain", "cola/freelb", "wnli/recadam", "mrpc/cwgnc"]
 QUICK_SUMMARIZATION = [("cnn_dm", "r3f"), ("scitldr", "plain")]
@@ -62,12 +63,14 @@ def read_by_arch(model: Any, arch: str) -> dict[str, Any]:
 
 
 def model_defaults(arch: str) -> dict[str, Any]:
-    """What the architecture reads, as it is where nobody says anything."""
+    """What the architecture reads, as it is where nobody says anything; ABSENT if nothing."""
     filled = Namespace()
     ARCH_CONFIG_REGISTRY[arch](filled)
     parser = options.argparse.ArgumentParser(add_help=False)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
-    return {**vars(parser.parse_args([])), **vars(filled)}
+    of_flags = vars(parser.parse_args([]))
+    of_flags = {name: ABSENT if value is None else value for name, value in of_flags.items()}
+    return {**of_flags, **vars(filled)}
 
 
 def differences(words: list[str], folder: Path, name: str, overrides: dict[str, str]) -> list[str]:
@@ -83,16 +86,14 @@ def differences(words: list[str], folder: Path, name: str, overrides: dict[str, 
     assert config.model["_name"] == command.model._name == arch
     pair = [read_by_arch(one.model, arch) for one in (command, config)]
     known = model_defaults(arch)
-    assert known.keys() <= pair[1].keys()
-    # A flag that is not given is left out of the command's, for its reader to fill in.
+    # What is left out has its default, if there is one; null is not left out.
     own = [{key: one.get(key, known[key]) for key in known} for one in pair]
     return found + [f"model.{line}" for line in unequal(*own)]
 
 
 def unequal(command: dict[str, Any], config: dict[str, Any]) -> list[str]:
     keys = sorted({*command, *config})
-    absent = object()
-    pairs = [(key, command.get(key, absent), config.get(key, absent)) for key in keys]
+    pairs = [(key, command.get(key, ABSENT), config.get(key, ABSENT)) for key in keys]
     return [f"{key}: {one!r}, {other!r}" for key, one, other in pairs if one != other]
 
 
