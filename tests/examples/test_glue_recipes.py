@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from examples.glue.stand_in import ROWS, write_task
-from examples.stand_in import TINY_ROBERTA, write_bpe
+from examples.stand_in import TINY_ROBERTA, write_bpe, write_model
 from rxf.lab.prepare.glue import prepare_task
 from rxf.lab.prepare.glue_tasks import GLUE_TASKS
 from rxf.lab.prepare.tokens import add_arguments, load_encoder
@@ -24,7 +24,7 @@ from rxf.lab.recipes.glue import FROM_MNLI, methods_of, recipe
 from tests.examples.test_glue_rte import RELEASED
 from tests.examples.test_summarization import parsed_rxf, parsed_training
 from tests.lab.recipes.commands import VARIABLES, printed, run_script, training_of
-from tests.support import REPO, load_model_state, train_log
+from tests.support import REPO, fork_fairseq_train, load_model_state, train_log
 
 TASKS = list(GLUE_TASKS)
 HEAD = "classification_heads.sentence_classification_head.out_proj.weight"
@@ -174,20 +174,50 @@ def test_one_line_where_input_is_wrong(
 # ---- the data of --smoke ----
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_stand_in_has_the_official_form(task: str, tmp_path: Path) -> None:
-    bpe = write_bpe(tmp_path / "bpe")
-    folder = write_task(GLUE_TASKS[task], tmp_path)
+def prepared(task: str, folder: Path) -> Path:
+    """The stand-in for a task, as `rxf prepare glue` makes it."""
+    bpe = write_bpe(folder / "bpe")
+    raw = write_task(GLUE_TASKS[task], folder)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     encoder = load_encoder(parser.parse_args(["--bpe-dir", str(bpe)]))
-    facts = prepare_task(GLUE_TASKS[task], folder, encoder, tmp_path / "out")
+    prepare_task(GLUE_TASKS[task], raw, encoder, folder / "out")
+    return folder / "out"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_stand_in_has_the_official_form(task: str, tmp_path: Path) -> None:
+    facts = json.loads((prepared(task, tmp_path) / "prepare.json").read_text())
     rows = {split: told["rows"] for split, told in facts["splits"].items()}
     assert rows == {split: ROWS[split] for split in GLUE_TASKS[task].files}
     assert not any(told["dropped"] for told in facts["splits"].values())
 
 
 # ---- whole runs ----
+
+TINY = ["--arch", "roberta", "--encoder-layers", "2", "--encoder-embed-dim", "16"]
+TINY += ["--encoder-ffn-embed-dim", "32", "--encoder-attention-heads", "2", "--cpu"]
+TINY += ["--max-update", "3", "--total-num-update", "4", "--warmup-updates", "1"]
+TINY += ["--batch-size", "4", "--update-freq", "1", "--num-workers", "0", "--log-interval", "1"]
+TINY += ["--disable-validation", "--log-format", "json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["STS-B", "MRPC"])
+def test_every_method_trains(task: str, tmp_path: Path) -> None:
+    """The printed command, with a tiny model; in regression too."""
+    data = prepared(task, tmp_path)
+    model = write_model(tmp_path / "model.pt", tmp_path / "bpe/dict.txt", TINY_ROBERTA)
+    for method in methods_of(task):
+        words = training_of(printed(script_of(task), "RAW", "WORK", method, *TINY))
+        save_dir = tmp_path / method
+        paths = ["--save-dir", save_dir, "--finetune-from-model", model]
+        done = fork_fairseq_train(data, *words[2:], *paths)
+        log = [entry for entry in train_log(done.stdout) if entry["tag"] == "train_inner"]
+        assert [entry["num_updates"] for entry in log] == [1, 2, 3], method
+        told = {"recadam": "anchor_distance", "cwgnc": "clipped_share", "freelb": "delta_norm"}
+        assert told.get(method, "nll_loss") in log[-1], method
+        assert (save_dir / "checkpoint_last.pt").exists()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from typing import Any, Optional
 import pytest
 
 from rxf import cli
-from tests.support import REPO
+from tests.support import REPO, assert_bit_equal, fork_fairseq_train, trained_weights
 
 RECIPES = REPO / "examples" / "summarization"
 PAPER = ["cnn_dm", "gigaword", "reddit_tifu"]
@@ -307,6 +307,35 @@ def test_without_a_test_split_nothing_is_trained(tmp_path: Path) -> None:
     message = error_of("scitldr", raw, tmp_path / "work", "plain", 5, *TINY, env=env)
     assert "nothing to score against (has RAW a test split?)" in message
     assert not (tmp_path / "work/plain-5/checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_smoke_and_the_same_by_hydra(tmp_path: Path) -> None:
+    """cnn_dm.sh on made-up data, and its config with the same sizes: the same weights."""
+    work = tmp_path / "work"
+    done = recipe("cnn_dm", "--smoke", work, env={})
+    assert (work / "rouge.json").is_file() and "rxf rouge" in done.stdout
+    again = recipe("cnn_dm", "--smoke", work, env={})
+    assert again.stdout.count("done before with the same command") == 4
+
+    stand_in = work / "stand-in"
+    sizes = dict.fromkeys(["encoder_layers", "decoder_layers"], 1)
+    width = ["encoder_embed_dim", "decoder_embed_dim", "decoder_input_dim", "decoder_output_dim"]
+    sizes |= dict.fromkeys(width, 16) | dict.fromkeys(["encoder_ffn_embed_dim"], 32)
+    sizes |= {"decoder_ffn_embed_dim": 32}
+    sizes |= dict.fromkeys(["encoder_attention_heads", "decoder_attention_heads"], 2)
+    fork_fairseq_train(
+        *["--config-dir", RECIPES / "config/cnn_dm", "--config-name", "r3f"],
+        *[f"model.{name}={size}" for name, size in sizes.items()],
+        *["model._name=bart_base", f"common.user_dir={REPO / 'rxf'}", "common.cpu=true"],
+        *["common.fp16=false", f"task.data={work / 'data'}", "dataset.num_workers=0"],
+        *[f"checkpoint.finetune_from_model={stand_in / 'model.pt'}"],
+        *[f"checkpoint.save_dir={tmp_path / 'hydra'}", f"hydra.run.dir={tmp_path / 'run'}"],
+        *["optimization.max_update=4", "lr_scheduler.total_num_update=4"],
+        *["optimization.update_freq=[1]", "lr_scheduler.warmup_updates=1"],
+        command="fairseq-hydra-train",
+    )
+    assert_bit_equal(trained_weights(tmp_path / "hydra"), trained_weights(work / "checkpoints"))
 
 
 # ---- the small BART's pre-training ----
