@@ -31,7 +31,7 @@ case $method in
   plain)
     settings_of RoBERTa-large roberta_large
     # [RoBERTa]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0
@@ -49,7 +49,7 @@ case $method in
   r3f)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: CM3 does not say on how many GPUs; 1 makes 10 epochs, as in [RXF]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f
@@ -74,7 +74,7 @@ case $method in
   r4f)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: CM3 does not say on how many GPUs; 1 makes 10 epochs, as in [RXF]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --spectral-norm-classification-head
@@ -99,7 +99,7 @@ case $method in
   freelb)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: the scripts' sentences are per GPU; 1 makes about the batch of [RoBERTa]
-    spread 2 1
+    batch_of 8 2 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_freelb
@@ -121,7 +121,7 @@ case $method in
   recadam)
     settings_of BERT-base roberta_base
     # [RecAdam]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer recadam
@@ -144,7 +144,7 @@ case $method in
   cwgnc)
     settings_of BERT-large roberta_large
     # [CWGNC]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer cwgnc_adam

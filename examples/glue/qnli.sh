@@ -31,7 +31,7 @@ case $method in
   plain)
     settings_of RoBERTa-large roberta_large
     # [RoBERTa]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0
@@ -50,7 +50,7 @@ case $method in
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: CM3 does not say on how many GPUs; 4 make 10 epochs and the batch of
     # [RoBERTa], 1 would make 2.5
-    spread 1 4
+    batch_of 8 1 4
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f
@@ -76,7 +76,7 @@ case $method in
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: CM3 does not say on how many GPUs; 4 make 10 epochs and the batch of
     # [RoBERTa], 1 would make 2.5
-    spread 1 4
+    batch_of 8 1 4
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --spectral-norm-classification-head
@@ -101,7 +101,7 @@ case $method in
   freelb)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: the scripts' sentences are per GPU; 1 makes about the batch of [RoBERTa]
-    spread 16 1
+    batch_of 2 16 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_freelb
@@ -125,7 +125,7 @@ case $method in
   recadam)
     settings_of BERT-base roberta_base
     # [RecAdam]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer recadam
@@ -148,7 +148,7 @@ case $method in
   cwgnc)
     settings_of BERT-large roberta_large
     # [CWGNC]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer cwgnc_adam

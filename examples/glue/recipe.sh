@@ -1,6 +1,6 @@
 # What the task scripts of this folder share; they source it, it is not run by itself.
 #
-# A script calls `glue_arguments`, sets `task_flags`, and by `method`: `settings_of`, `spread`,
+# A script calls `glue_arguments`, sets `task_flags`, and by `method`: `settings_of`, `batch_of`,
 # `method_flags` and `half_precision`; then it calls `glue_recipe`.
 here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/../stages.sh"
@@ -32,6 +32,20 @@ glue_arguments() {
 settings_of() {
   model=$1
   nearest=$2
+}
+
+# batch_of SENTENCES UPDATE_FREQ PROCESSES: the batch of the settings, made by as many processes as
+# GPUS and NODES say: in fewer steps, and where that is not enough of fewer sentences each.
+batch_of() {
+  local sentences=$1 steps=$(($2 * $3)) world=1
+  [[ ! ${GPUS:-1}/${NODES:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] ||
+    world=$((${GPUS:-1} * ${NODES:-1}))
+  while ((steps % world && sentences % 2 == 0)); do
+    sentences=$((sentences / 2))
+    steps=$((steps * 2))
+  done
+  spread "$steps" 1
+  ((sentences == $1)) || batch_flags+=(--batch-size "$sentences")
 }
 
 # The model of the file that training starts from, whatever its size.

@@ -30,7 +30,7 @@ case $method in
   plain)
     settings_of RoBERTa-large roberta_large
     # [RoBERTa]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0
@@ -48,7 +48,7 @@ case $method in
   r3f)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: CM3 does not say on how many GPUs; 1 makes 10 epochs, as in [RXF]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f
@@ -73,7 +73,7 @@ case $method in
   r4f)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: CM3 does not say on how many GPUs; 1 makes 10 epochs, as in [RXF]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --spectral-norm-classification-head
@@ -98,7 +98,7 @@ case $method in
   freelb)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: the scripts' sentences are per GPU; 1 makes about the batch of [RoBERTa]
-    spread 4 1
+    batch_of 8 4 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_freelb
@@ -122,7 +122,7 @@ case $method in
   recadam)
     settings_of BERT-base roberta_base
     # [RecAdam]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer recadam

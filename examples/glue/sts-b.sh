@@ -33,7 +33,7 @@ case $method in
   plain)
     settings_of RoBERTa-large roberta_large
     # [RoBERTa]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0
@@ -52,7 +52,7 @@ case $method in
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: the paper leaves regression out; plain fine-tuning's of [RoBERTa]; eps as in
     # [CM3]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f
@@ -77,7 +77,7 @@ case $method in
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: the paper leaves regression out; plain fine-tuning's of [RoBERTa]; eps as in
     # [CM3]
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --spectral-norm-classification-head
@@ -101,7 +101,7 @@ case $method in
   freelb)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: the scripts' sentences are per GPU; 1 makes about the batch of [RoBERTa]
-    spread 2 1
+    batch_of 8 2 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_freelb
@@ -121,7 +121,7 @@ case $method in
   recadam)
     settings_of BERT-base roberta_base
     # [RecAdam]
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer recadam

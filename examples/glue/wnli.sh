@@ -27,7 +27,7 @@ case $method in
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: fairseq's recipe for WNLI is another task (examples/roberta/wsc); as the other
     # small tasks: 10 epochs, of 635 rows
-    spread 1 1
+    batch_of 16 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0
@@ -47,7 +47,7 @@ case $method in
   r3f)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: no source has WNLI; as RTE: 10 epochs, of 635 rows
-    spread 1 1
+    batch_of 8 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f
@@ -70,7 +70,7 @@ case $method in
   r4f)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: no source has WNLI; as RTE: 10 epochs, of 635 rows
-    spread 1 1
+    batch_of 8 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --spectral-norm-classification-head
@@ -93,7 +93,7 @@ case $method in
   freelb)
     settings_of RoBERTa-large roberta_large
     # [ours] unknown: no source has WNLI; RTE's of [FreeLB]; 10 epochs of 635 rows
-    spread 8 1
+    batch_of 2 8 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_freelb
@@ -114,7 +114,7 @@ case $method in
     settings_of BERT-base roberta_base
     # [ours] unknown: no source has WNLI; as RTE: 100 epochs, of 635 rows; the smallest t0 for so
     # few updates
-    spread 1 1
+    batch_of 32 1 1
     method_flags=(
       # [rxf]
       --criterion sentence_prediction_r3f --r3f-lambda 0.0 --optimizer recadam

@@ -104,11 +104,15 @@ def test_on_a_cpu_without_half_precision() -> None:
     assert evaluate[-1] == "--cpu"
 
 
-@pytest.mark.parametrize("gpus, update_freq", [(1, 4), (2, 2), (4, 1)])
-def test_any_number_of_gpus_makes_the_batch(gpus: int, update_freq: int) -> None:
+@pytest.mark.parametrize(
+    "gpus, sentences, update_freq", [(1, 8, 4), (2, 8, 2), (4, 8, 1), (16, 2, 1)]
+)
+def test_any_number_of_gpus_makes_the_batch(gpus: int, sentences: int, update_freq: int) -> None:
+    """First in fewer steps, then of fewer sentences each."""
     words = training_of(printed("glue/mnli", "RAW", "WORK", "r3f", GPUS=str(gpus)))
     args = parsed_training(words)
-    assert args.update_freq == [update_freq] and args.distributed_world_size == gpus
+    assert (args.batch_size, args.update_freq) == (sentences, [update_freq])
+    assert args.distributed_world_size == gpus
     assert (words[0] == "torchrun") == (gpus > 1)
 
 
@@ -155,9 +159,19 @@ def test_usage_where_arguments_are_missing(task: str) -> None:
         ("glue/cola", ["r3f"], {"MNLI": "no.pt"}, "MNLI: CoLA does not start from"),
         ("glue/rte", ["smart"], {"ROBERTA": "FILE"}, "METHOD smart: give plain, r3f, r4f,"),
         ("glue/qqp", ["cwgnc"], {"ROBERTA": "FILE"}, "METHOD cwgnc: give plain, r3f, r4f,"),
-        ("glue/rte", ["r3f"], {"ROBERTA": "FILE", "GPUS": "2"}, "cannot make the recipe's batch"),
+        ("glue/rte", ["r3f"], {"ROBERTA": "FILE", "GPUS": "3"}, "cannot make the recipe's batch"),
+        ("glue/rte", ["r3f"], {"ROBERTA": "FILE", "GPUS": "two"}, "GPUS=two: give a number"),
     ],
-    ids=["no ROBERTA", "no file", "no MNLI", "MNLI", "METHOD", "METHOD of a task", "GPUS"],
+    ids=[
+        "no ROBERTA",
+        "no file",
+        "no MNLI",
+        "MNLI",
+        "METHOD",
+        "METHOD of a task",
+        "GPUS",
+        "GPUS in words",
+    ],
 )
 def test_one_line_where_input_is_wrong(
     script: str, arguments: list[str], variables: dict[str, str], told: str, tmp_path: Path

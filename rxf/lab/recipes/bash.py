@@ -75,6 +75,7 @@ def _sources(recipes: list[Recipe]) -> str:
 
 def _case(recipe: Recipe) -> str:
     settings = recipe.flags()
+    sentences = settings["batch_size"].value
     halves = {name: settings.pop(name) for name in HALF_PRECISION if name in settings}
     spread = "".join(
         _comment(label, "    # ")
@@ -84,7 +85,7 @@ def _case(recipe: Recipe) -> str:
         f"  {recipe.name})\n"
         f"    settings_of {recipe.method.model} {recipe.method.nearest}\n"
         f"{spread}"
-        f"    spread {recipe.update_freq} {recipe.processes}\n"
+        f"    batch_of {sentences} {recipe.update_freq} {recipe.processes}\n"
         f"{_array('method_flags', settings)}"
         f"{_array('half_precision', halves)}"
         f"    ;;\n"
