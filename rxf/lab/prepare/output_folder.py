@@ -9,14 +9,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from rxf.errors import UserError
 
-__all__ = ["MANIFEST", "checksum", "dropped_notes", "finished_manifest", "staged", "versions"]
+__all__ = [
+    "MANIFEST",
+    "PREPARE",
+    "Maker",
+    "checksum",
+    "dropped_notes",
+    "finished_manifest",
+    "staged",
+    "versions",
+]
 
 MANIFEST = "prepare.json"
 SHOWN_DROPS = 5
+
+
+class Maker(NamedTuple):
+    """The command that makes a folder.
+
+    Attributes:
+        command: as a person types it.
+        verb: what it did to the folder, in messages.
+        manifest: the file in the folder that says what it was made from.
+    """
+
+    command: str
+    verb: str
+    manifest: str
+
+
+PREPARE = Maker("rxf prepare", "prepared", MANIFEST)
 
 
 def checksum(path: Path) -> str:
@@ -40,7 +66,7 @@ def versions() -> dict[str, str]:
 
 
 def finished_manifest(
-    out: Path, inputs: dict[str, Any], overwrite: bool = False
+    out: Path, inputs: dict[str, Any], overwrite: bool = False, maker: Maker = PREPARE
 ) -> Optional[dict[str, Any]]:
     """The manifest of ``out`` if it was made from these ``inputs``, None if it is to be made.
 
@@ -49,9 +75,9 @@ def finished_manifest(
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    manifest = _read_manifest(out)
+    manifest = _read_manifest(out, maker)
     if overwrite:
-        _refuse_strangers(out, manifest)
+        _refuse_strangers(out, manifest, maker)
         return None
     if _sizes(out, manifest["files"]) != manifest["files"]:
         raise UserError(f"OUT {out}: a file was changed or is gone: give --overwrite")
@@ -62,10 +88,10 @@ def finished_manifest(
             if manifest["inputs"].get(key) != inputs.get(key)
         )
         raise UserError(
-            f"OUT {out} was prepared from other files ({', '.join(differing)}): "
+            f"OUT {out} was {maker.verb} from other files ({', '.join(differing)}): "
             "give another OUT or --overwrite"
         )
-    print(f"{out} is already prepared from these files: nothing to do")
+    print(f"{out} is already {maker.verb} from these files: nothing to do")
     return manifest
 
 
@@ -79,7 +105,7 @@ def dropped_notes(reasons: list[str], kind: str) -> Iterator[str]:
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def staged(out: Path, maker: Maker = PREPARE) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A folder to fill and a manifest to complete; both become ``out`` if all goes well."""
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     manifest: dict[str, Any] = {}
@@ -87,7 +113,8 @@ def staged(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         partial.mkdir(parents=True)
         yield partial, manifest
         manifest["files"] = _sizes(partial, _files(partial))
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        written = json.dumps(manifest, indent=2) + "\n"
+        (partial / maker.manifest).write_text(written, encoding="utf-8")
         _publish(partial, out)
     except OSError as error:
         raise UserError(
@@ -104,22 +131,24 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _read_manifest(out: Path) -> dict[str, Any]:
+def _read_manifest(out: Path, maker: Maker) -> dict[str, Any]:
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((out / maker.manifest).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         manifest = None
     if not isinstance(manifest, dict) or not {"files", "inputs"} <= manifest.keys():
-        raise UserError(f"OUT {out} exists and was not made by rxf prepare: choose another folder")
+        raise UserError(
+            f"OUT {out} exists and was not made by {maker.command}: choose another folder"
+        )
     return manifest
 
 
-def _refuse_strangers(out: Path, manifest: dict[str, Any]) -> None:
+def _refuse_strangers(out: Path, manifest: dict[str, Any], maker: Maker) -> None:
     """Checkpoints that someone put there must not vanish with the old data."""
-    strangers = sorted(set(_files(out)) - set(manifest["files"]) - {MANIFEST})
+    strangers = sorted(set(_files(out)) - set(manifest["files"]) - {maker.manifest})
     if strangers:
         raise UserError(
-            f"OUT {out} holds {strangers[0]}, which rxf prepare did not write: "
+            f"OUT {out} holds {strangers[0]}, which {maker.command} did not write: "
             "move it away before --overwrite"
         )
 

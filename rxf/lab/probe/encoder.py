@@ -4,7 +4,7 @@ import hashlib
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from fairseq import checkpoint_utils
@@ -23,15 +23,17 @@ _BLOCK = 2**22
 
 
 class Encoder(NamedTuple):
-    """What a checkpoint holds but for its classification heads.
+    """What a checkpoint holds, with or without its classification heads.
 
     Attributes:
         path: of the checkpoint.
         settings: of the model, as fairseq's architectures take them.
-        weights: state dict without heads, as saved.
+        weights: state dict as saved.
         vocabulary: rows of the embedding table.
         positions: tokens that a row may have.
         is_seq2seq: an encoder-decoder, as BART.
+        data: the folder that it was trained on, as the command named it; None where the file
+            does not say.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Encoder(NamedTuple):
     vocabulary: int
     positions: int
     is_seq2seq: bool
+    data: Optional[Path] = None
 
 
 def file_fingerprint(paths: Iterable[Path]) -> str:
@@ -53,12 +56,13 @@ def file_fingerprint(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_encoder(path: Path, flag: str) -> Encoder:
+def read_encoder(path: Path, flag: str, with_heads: bool = False) -> Encoder:
     """Read a checkpoint of RoBERTa, XLM-R or BART, pre-trained or fine-tuned.
 
     Args:
         path: of the checkpoint.
         flag: what names it, for errors.
+        with_heads: keep the classification heads, and what was set for them.
 
     Raises:
         UserError: no checkpoint can be read there, or its model takes no sentence head.
@@ -67,8 +71,8 @@ def read_encoder(path: Path, flag: str) -> Encoder:
         raise UserError(f"{flag} {path}: there is no such file")
     with without_hydras_warnings():
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    settings = _settings(state)
-    weights = {k: v for k, v in state["model"].items() if not k.startswith(HEADS)}
+    settings = _settings(state, with_heads)
+    weights = {k: v for k, v in state["model"].items() if with_heads or not k.startswith(HEADS)}
     tables = [v for k, v in weights.items() if k.endswith("coder.embed_tokens.weight")]
     arch = str(getattr(settings, "arch", None) or getattr(settings, "_name", "unknown"))
     if not tables or not _takes_heads(arch):
@@ -77,17 +81,24 @@ def read_encoder(path: Path, flag: str) -> Encoder:
             "RoBERTa, XLM-R or BART"
         )
     is_seq2seq = "decoder_layers" in vars(settings) and "roberta" not in arch
+    positions = _positions(settings, weights)
     return Encoder(
-        path, settings, weights, len(tables[0]), _positions(settings, weights), is_seq2seq
+        path, settings, weights, len(tables[0]), positions, is_seq2seq, _trained_on(state)
     )
 
 
-def _settings(state: dict[str, Any]) -> Namespace:
+def _settings(state: dict[str, Any], with_heads: bool) -> Namespace:
     saved = state["cfg"]["model"]
-    values = vars(saved) if isinstance(saved, Namespace) else dict(saved)
-    # The probe's own head replaces whatever the checkpoint was trained with.
-    ours = {"spectral_norm_classification_head": False, "freeze_encoder": False}
-    return Namespace(**{**values, **ours, "load_checkpoint_heads": False})
+    values = dict(vars(saved) if isinstance(saved, Namespace) else saved)
+    if not with_heads:
+        # The probe's own head replaces whatever the checkpoint was trained with.
+        values |= {"spectral_norm_classification_head": False, "freeze_encoder": False}
+    return Namespace(**{**values, "load_checkpoint_heads": False})
+
+
+def _trained_on(state: dict[str, Any]) -> Optional[Path]:
+    data = getattr(state["cfg"].get("task"), "data", None)
+    return Path(data) if isinstance(data, str) else None
 
 
 def _takes_heads(arch: str) -> bool:
@@ -103,7 +114,9 @@ def _positions(settings: Namespace, weights: dict[str, Tensor]) -> int:
 
 
 def build(encoder: Encoder, task: Any) -> nn.Module:
-    """The model in evaluation mode, with a new head of ``task`` that nothing has trained.
+    """The model in evaluation mode, with the head that ``task`` names.
+
+    It is a new one that nothing has trained, unless ``encoder`` was read with heads.
 
     Args:
         encoder: of this task's vocabulary.

@@ -33,13 +33,17 @@ class TaskData(NamedTuple):
             outputs: of the probe, shape (N, C); (N, 1) in regression.
             targets: classes or numbers, shape (N,).
         """
+        return self.logged(outputs, targets)[self.prepared.metric]
+
+    def logged(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """All that training logs of such outputs in validation; arguments as :meth:`score`'s."""
         answers = _Answers(self.criterion.classification_head_name, torch.as_tensor(outputs))
         sample = {"net_input": {}, "target": torch.as_tensor(targets), "ntokens": len(targets)}
         self.criterion.eval()
         with metrics.aggregate(new_root=True) as aggregated, torch.no_grad():
             _, _, logged = self.criterion(answers, sample)
             self.criterion.reduce_metrics([logged])
-            return float(aggregated.get_smoothed_values()[self.prepared.metric])
+            return {k: float(v) for k, v in aggregated.get_smoothed_values().items()}
 
 
 class _Answers(nn.Module):
@@ -133,15 +137,21 @@ def check_vocabulary(encoder: Encoder, data: TaskData, flag: str) -> None:
         )
 
 
-def open_task(prepared: Prepared, encoder: Encoder) -> TaskData:
+def open_task(prepared: Prepared, encoder: Encoder, *flags: str) -> TaskData:
     """fairseq's task and criterion for this folder, for rows as this encoder takes them.
 
     Rows longer than the encoder's positions are cut, so that every row counts.
+
+    Args:
+        prepared: the folder.
+        encoder: whose positions count.
+        flags: more of ``fairseq-train``.
     """
     words = [str(prepared.folder), *prepared.flags, "--arch", "roberta", "--no-shuffle"]
     words += ["--criterion", "sentence_prediction_r3f", "--r3f-lambda", "0"]
     words += ["--max-positions", str(encoder.positions), "--shorten-method", "truncate"]
     words += ["--add-prev-output-tokens"] if encoder.is_seq2seq else []
+    words += flags
     parser = options.get_training_parser()
     cfg = nested(options.parse_args_and_arch(parser, input_args=words))
     task = tasks.setup_task(cfg.task)
