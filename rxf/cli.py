@@ -32,6 +32,7 @@ SUBCOMMANDS = [
     Subcommand("rouge", "rxf.lab.rouge", "ROUGE-1/2/L of summaries, as the papers report them"),
     Subcommand("bleu", "rxf.lab.bleu", "BLEU and chrF of translations, with their signatures"),
     Subcommand("generate", "rxf.lab.generate", "a checkpoint's hypotheses for a split, as text"),
+    Subcommand("evaluate", "rxf.lab.evaluate", "scores and predictions of a sentence checkpoint"),
     Subcommand("report", "rxf.lab.report", "tables, pictures and a page from runs and probes"),
     Subcommand("sweep", "rxf.lab.sweep", "methods x tasks x seeds, as a Hydra multirun"),
     Subcommand("probe", "rxf.lab.probe", "what fine-tuning does to a representation"),
