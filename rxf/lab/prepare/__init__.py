@@ -7,6 +7,7 @@ binary          fairseq's memory-mapped columns and label dictionaries
 output_folder   written aside and renamed at the end; a manifest; no second work
 glue_tasks      the nine GLUE tasks in one table
 glue            `rxf prepare glue`, made of the six above
+xnli            `rxf prepare xnli`: English training rows, the other languages to score
 summarization   `rxf prepare summarization`: texts and summaries, line by line
 text            `rxf prepare text`: running text to pre-train on
 surt            `rxf prepare surt`: a prepared task's own text to pre-train on
@@ -29,6 +30,7 @@ class Dataset(NamedTuple):
 
 DATASETS = [
     Dataset("glue", "rxf.lab.prepare.glue", "a GLUE task from its official TSV files"),
+    Dataset("xnli", "rxf.lab.prepare.xnli", "XNLI: trained on English, scored in each language"),
     Dataset(
         "summarization", "rxf.lab.prepare.summarization", "texts and summaries, one pair a line"
     ),

@@ -28,7 +28,16 @@ from rxf.lab.prepare.output_folder import (
 )
 from rxf.lab.prepare.tsv import Table, TsvRow, drop_limit_check, read_table
 
-__all__ = ["add_arguments", "prepare_task", "run", "task_folder"]
+__all__ = [
+    "Split",
+    "add_arguments",
+    "labelled_split",
+    "prepare_task",
+    "run",
+    "summary",
+    "task_folder",
+    "write_task",
+]
 
 # Part of what decides whether OUT is up to date: raise it when the output changes.
 FORMAT = 1
@@ -82,6 +91,25 @@ def prepare_task(
     if finished is not None:
         return finished
     splits = {name: _read_split(task, name, path) for name, path in sources.items()}
+    return write_task(task, splits, encoder, inputs, out)
+
+
+def write_task(
+    task: GlueTask,
+    splits: dict[str, Split],
+    encoder: tokens.TextEncoder,
+    inputs: dict[str, Any],
+    out: Path,
+) -> dict[str, Any]:
+    """Write checked splits, ``train`` among them, into ``out``; returns ``prepare.json``.
+
+    Args:
+        task: what fairseq-train must be told, and the official row counts.
+        splits: by fairseq's name for them, in the order of ``prepare.json``.
+        encoder: of the sentences.
+        inputs: all that decides the output.
+        out: the folder, which is replaced.
+    """
     with staged(out) as (partial, manifest):
         manifest.update(_facts(task, encoder, inputs))
         for name, split in splits.items():
@@ -160,6 +188,15 @@ def _read_split(task: GlueTask, name: str, path: Path) -> Split:
     if not _has_labels(name):
         return _read_test(task, path)
     table = read_table(path, (*task.sentences, task.label), task.headerless)
+    return labelled_split(task, table)
+
+
+def labelled_split(task: GlueTask, table: Table) -> Split:
+    """The rows of ``table``, whose columns are sentences and then the label, as a split.
+
+    Raises:
+        UserError: a label that is none of the task's, or too many broken rows.
+    """
     _drop_empty(table)
     drop_limit_check(table)
     for row in table.rows:

@@ -1,4 +1,4 @@
-"""From a sentence to the numbers of a dictionary: by GPT-2 BPE, or word by word."""
+"""From a sentence to the numbers of a dictionary: GPT-2 BPE, SentencePiece, or words."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.data import Dictionary
 from fairseq.data.encoders import gpt2_bpe_utils
@@ -24,15 +24,18 @@ __all__ = [
     "copy_bpe",
     "gpt2_encoder",
     "load_encoder",
+    "sentencepiece_encoder",
     "trimmed",
     "word_encoder",
 ]
 
 BPE_FILES = {"encoder_json": "encoder.json", "vocab_bpe": "vocab.bpe", "dict": "dict.txt"}
+SPM_FILE = "sentencepiece.bpe.model"
 WHERE_TO_GET = (
     "encoder.json, vocab.bpe and dict.txt of RoBERTa and BART are at "
     "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/"
 )
+WHERE_TO_GET_XLMR = f"{SPM_FILE} and dict.txt lie beside XLM-R's model.pt"
 
 
 @dataclass(frozen=True)
@@ -59,20 +62,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that :func:`load_encoder` reads."""
     group = parser.add_argument_group(
         "tokens",
-        "GPT-2 BPE files as one folder or one by one (default: $RXF_DATA/gpt2_bpe), "
-        "or --dict alone for text whose words, split at spaces, stand in that dictionary",
+        "GPT-2 BPE files as one folder or one by one (default: $RXF_DATA/gpt2_bpe); or --spm and "
+        "--dict for SentencePiece, as XLM-R has it; or --dict alone for text whose words, split "
+        "at spaces, stand in that dictionary",
     )
     group.add_argument(
         "--bpe-dir", type=Path, metavar="DIR", help="folder of the three files; " + WHERE_TO_GET
     )
     group.add_argument("--encoder-json", type=Path, metavar="FILE")
     group.add_argument("--vocab-bpe", type=Path, metavar="FILE")
+    group.add_argument(
+        "--spm", type=Path, metavar="FILE", help=f"SentencePiece model: XLM-R's {SPM_FILE}"
+    )
     group.add_argument("--dict", type=Path, metavar="FILE", help="a fairseq dictionary")
 
 
 def load_encoder(args: argparse.Namespace) -> TextEncoder:
     """The encoder that the flags of :func:`add_arguments` ask for."""
     given = {flag: getattr(args, flag) for flag in BPE_FILES}
+    if args.spm is not None:
+        return _load_sentencepiece(args, given)
     if args.bpe_dir is None and given["dict"] and not _any_bpe(given):
         return word_encoder(given["dict"])
     folder = args.bpe_dir or _default_folder(given)
@@ -93,6 +102,19 @@ def gpt2_encoder(encoder_json: Path, vocab_bpe: Path, dictionary_file: Path) -> 
     bpe = _load_bpe(encoder_json, vocab_bpe)
     files = {"encoder.json": encoder_json, "vocab.bpe": vocab_bpe, "dict.txt": dictionary_file}
     return _bpe_encoder(bpe, files, dictionary)
+
+
+def sentencepiece_encoder(model_file: Path, dictionary_file: Path) -> TextEncoder:
+    """SentencePiece, whose pieces are the words of a fairseq dictionary, as XLM-R has it.
+
+    The pieces that fairseq's ``--bpe sentencepiece`` makes, looked up as its dictionary looks
+    up a line.  XLM-R's dict.txt lacks ``<mask>``, which the task puts behind its last word.
+    """
+    dictionary = _load_dictionary(dictionary_file)
+    processor = _load_processor(model_file)
+    return _piece_encoder(
+        processor, {SPM_FILE: model_file, "dict.txt": dictionary_file}, dictionary
+    )
 
 
 def word_encoder(dictionary_file: Path) -> TextEncoder:
@@ -178,6 +200,20 @@ def _bpe_encoder(
     )
 
 
+def _piece_encoder(processor: Any, files: dict[str, Path], dictionary: Dictionary) -> TextEncoder:
+    def encode(sentence: str) -> list[int]:
+        pieces = " ".join(processor.encode(sentence, out_type=str))
+        return [dictionary.index(piece) for piece in tokenize_line(pieces)]
+
+    return TextEncoder(
+        "SentencePiece",
+        dictionary,
+        encode,
+        files,
+        with_dictionary=partial(_piece_encoder, processor, files),
+    )
+
+
 def _word_encoder(files: dict[str, Path], dictionary: Dictionary) -> TextEncoder:
     def encode(sentence: str) -> list[int]:
         return [dictionary.index(word) for word in tokenize_line(sentence)]
@@ -185,6 +221,30 @@ def _word_encoder(files: dict[str, Path], dictionary: Dictionary) -> TextEncoder
     return TextEncoder(
         "words", dictionary, encode, files, with_dictionary=partial(_word_encoder, files)
     )
+
+
+def _load_sentencepiece(args: argparse.Namespace, given: dict[str, Optional[Path]]) -> TextEncoder:
+    if args.bpe_dir or _any_bpe(given):
+        raise UserError("--spm is SentencePiece and the other flags are GPT-2 BPE: give one")
+    dictionary = given["dict"]
+    if dictionary is None:
+        raise UserError("--spm wants --dict too: the dict.txt that came with the model")
+    for flag, path in (("--spm", args.spm), ("--dict", dictionary)):
+        if not path.is_file():
+            raise UserError(f"{flag}: there is no file {path}: {WHERE_TO_GET_XLMR}")
+    return sentencepiece_encoder(args.spm, dictionary)
+
+
+def _load_processor(path: Path) -> Any:
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"--spm {path}: is no SentencePiece model ({reason}): {WHERE_TO_GET_XLMR}"
+        ) from None
 
 
 def _any_bpe(given: dict[str, Optional[Path]]) -> bool:
