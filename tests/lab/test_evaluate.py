@@ -168,8 +168,11 @@ def test_scores_are_what_training_logged(
     [pytest.param(m, id=m.name, marks=[] if m.name in QUICK else [pytest.mark.slow]) for m in ALL],
 )
 def test_every_method_scores_what_it_logged(method: registry.Method, tmp_path: Path) -> None:
-    task = write_task(tmp_path, QUICK.get(method.name, "RTE"))
+    task = write_task(tmp_path, QUICK.get(method.name, "CoLA"))
     settings = {**registry.flags(method, "sentences"), **method.tiny}
+    if method.name == "pac":
+        # What moves away from a random start costs it: it goes on from a model that knows the task.
+        settings["finetune_from_model"] = train(task, tmp_path / "plain")[0]
     if method.name == "recadam":
         pretrained = save_pretrained(tmp_path / "pretrained", task.folder)
         settings["finetune_from_model"] = pretrained
