@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rxf.errors import UserError
-from tests.lab.test_prepare_xnli import train_pieces
+from tests.lab.sentence_pieces import train_pieces
 from tests.support import REPO, train_log
 
 FOLDER = REPO / "examples" / "xnli"

@@ -130,45 +130,59 @@ def evaluated(mnli: Task, model: Path, tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
+class Trained(NamedTuple):
+    """A training with a validation now and then."""
+
+    task: Task
+    checkpoint: Path
+    logged: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def bart(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("bart")
+    task = write_task(folder, "MRPC")
+    return Trained(task, *train(task, folder / "run", **BART))
+
+
+@pytest.fixture(scope="module")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("regression")
+    task = write_task(folder, "STS-B")
+    return Trained(task, *train(task, folder / "run", regression_target=True))
+
+
 # ---- equal to training ----
 
 BART = {"arch": "bart_base", **TINY_SEQ2SEQ, "max_positions": None}
 BART |= {"add_prev_output_tokens": True}
 ALL = [m for m in (registry.PLAIN, *registry.methods()) if m.sentences is not None]
-QUICK = {"r4f": "MRPC", "mhloss": "CoLA"}
 
 
-def assert_equal_to_log(task: Task, save_dir: Path, out: Path, **settings: Any) -> None:
-    checkpoint, logged = train(task, save_dir, **settings)
-    evaluate(checkpoint, task.folder, out)
+def assert_equal_to_log(trained: Trained, out: Path) -> None:
+    task = trained.task
+    evaluate(trained.checkpoint, task.folder, out)
     scores = scores_of(out)["splits"]["valid"]
     assert scores.pop("rows") == ROWS["valid"]
     assert task.settings["best_checkpoint_metric"] in scores
-    assert scores == {name: pytest.approx(logged[name], abs=1e-4) for name in scores}
+    assert scores == {name: pytest.approx(trained.logged[name], abs=1e-4) for name in scores}
     # Else a model that answers anything would do.
     assert len(set(predictions_of(out, "valid"))) > 1
 
 
-@pytest.mark.parametrize(
-    "name, settings",
-    [
-        pytest.param("MRPC", BART, id="bart"),
-        pytest.param("STS-B", {"regression_target": True}, id="regression"),
-    ],
-)
+@pytest.mark.parametrize("kind", ["bart", "regression"])
 def test_scores_are_what_training_logged(
-    name: str, settings: dict[str, Any], tmp_path: Path
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    task = write_task(tmp_path, name)
-    assert_equal_to_log(task, tmp_path / "run", tmp_path / "out", **settings)
+    assert_equal_to_log(request.getfixturevalue(kind), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(m, id=m.name, marks=[] if m.name in QUICK else [pytest.mark.slow]) for m in ALL],
+    [pytest.param(m, id=m.name, marks=[pytest.mark.slow] * (m.name != "r4f")) for m in ALL],
 )
 def test_every_method_scores_what_it_logged(method: registry.Method, tmp_path: Path) -> None:
-    task = write_task(tmp_path, QUICK.get(method.name, "CoLA"))
+    task = write_task(tmp_path, "MRPC" if method.name == "r4f" else "CoLA")
     settings = {**registry.flags(method, "sentences"), **method.tiny}
     if method.name == "pac":
         # What moves away from a random start costs it: it goes on from a model that knows the task.
@@ -176,7 +190,8 @@ def test_every_method_scores_what_it_logged(method: registry.Method, tmp_path: P
     if method.name == "recadam":
         pretrained = save_pretrained(tmp_path / "pretrained", task.folder)
         settings["finetune_from_model"] = pretrained
-    assert_equal_to_log(task, tmp_path / "run", tmp_path / "out", **settings)
+    trained = Trained(task, *train(task, tmp_path / "run", **settings))
+    assert_equal_to_log(trained, tmp_path / "out")
 
 
 # ---- rows and words ----
@@ -292,12 +307,11 @@ def test_scores_stay_on_the_scale() -> None:
     assert submission_lines("RTE", ["entailment"])[1] == "0\tentailment\n"
 
 
-def test_regression_on_the_tasks_own_scale(tmp_path: Path) -> None:
-    task = write_task(tmp_path, "STS-B")
-    checkpoint, _ = train(task, tmp_path / "run", regression_target=True)
-    evaluate(checkpoint, task.folder, tmp_path / "out")
+def test_regression_on_the_tasks_own_scale(regression: Trained, tmp_path: Path) -> None:
+    folder = regression.task.folder
+    evaluate(regression.checkpoint, folder, tmp_path / "out")
     found = [float(answer) for answer in predictions_of(tmp_path / "out", "valid")]
-    wanted = [5 * float(x) for x in (task.folder / "label/valid.label").read_text().split()]
+    wanted = [5 * float(x) for x in (folder / "label/valid.label").read_text().split()]
     # On a scale of 0 to 1 the mean would be about 0.5.
     assert sum(found) / len(found) == pytest.approx(sum(wanted) / len(wanted), abs=1.2)
     assert (tmp_path / "out" / "submission" / "STS-B.tsv").is_file()
@@ -419,21 +433,27 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_models_that_generate_are_refused(mnli: Task, tmp_path: Path) -> None:
+def test_models_that_generate_are_refused(mnli: Task, bart: Trained, tmp_path: Path) -> None:
     data = write_translation_data(tmp_path / "data")
-    for arch, told in (("transformer", "no sentence head"), ("bart_base", "rxf generate")):
-        save_dir = tmp_path / arch
-        fork_fairseq_train(*translation_flags(data, save_dir, arch=arch, max_update=1))
-        message = error_of(save_dir / "checkpoint_last.pt", mnli.folder, tmp_path / "out")
-        assert "CHECKPOINT" in message and told in message
+    fork_fairseq_train(*translation_flags(data, tmp_path, max_update=1))
+    message = error_of(tmp_path / "checkpoint_last.pt", mnli.folder, tmp_path / "out")
+    assert "CHECKPOINT" in message and "no sentence head" in message
+
+    state = load_checkpoint(bart.checkpoint)
+    for name in [name for name in state["model"] if name.startswith("classification_heads.")]:
+        del state["model"][name]
+    torch.save(state, tmp_path / "bart.pt")
+    message = error_of(tmp_path / "bart.pt", mnli.folder, tmp_path / "out")
+    assert "CHECKPOINT" in message and "rxf generate" in message
 
 
-def test_bart_takes_no_row_that_it_would_have_to_cut(tmp_path: Path) -> None:
-    task = write_task(tmp_path, "MRPC")
-    short = {**BART, "max_source_positions": 20, "max_target_positions": 20}
-    fork_fairseq_train(
-        *train_flags(task.folder, tmp_path / "run", max_update=1, **short),
-        "--skip-invalid-size-inputs-valid-test",
-    )
-    message = error_of(tmp_path / "run" / "checkpoint_last.pt", task.folder, tmp_path / "out")
-    assert "more than the 20 tokens" in message and "BART" in message
+def test_bart_takes_no_row_that_it_would_have_to_cut(bart: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "MRPC"
+    shutil.copytree(bart.task.folder, folder)
+    words = Dictionary.load(str(folder / "input0" / "dict.txt"))
+    rows = list(data_utils.load_indexed_dataset(str(folder / "input0" / "test")))
+    rows[3] = torch.cat([rows[3][:1].expand(70), rows[3][-1:]])
+    write_column(folder / "input0" / "test", words, rows)
+    message = error_of(bart.checkpoint, folder, tmp_path / "out")
+    assert "1 rows of test have more than the 64 tokens" in message and "BART" in message
+    evaluate(bart.checkpoint, folder, tmp_path / "out", "--splits", "valid")

@@ -5,10 +5,9 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 import pytest
-import sentencepiece
 from fairseq.data import Dictionary
 from fairseq.data.encoders.sentencepiece_bpe import SentencepieceBPE, SentencepieceConfig
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
@@ -18,6 +17,7 @@ from rxf.errors import UserError
 from rxf.lab.prepare.tokens import sentencepiece_encoder
 from rxf.lab.prepare.xnli import LANGUAGES, in_order
 from rxf.lab.prepared import read_prepared
+from tests.lab.sentence_pieces import Pieces, train_pieces
 
 BOS, EOS = 0, 2
 LABELS = ("entailment", "neutral", "contradiction")
@@ -31,17 +31,6 @@ TEXT = {
 Row = tuple[str, str, str]
 
 
-class Pieces(NamedTuple):
-    """A SentencePiece model and the dictionary of its pieces, but for the first three."""
-
-    model: Path
-    dictionary: Path
-
-    @property
-    def flags(self) -> list[str]:
-        return ["--spm", str(self.model), "--dict", str(self.dictionary)]
-
-
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory: pytest.TempPathFactory) -> Pieces:
     """Trained on the sentences above and below; for reading only."""
@@ -50,22 +39,6 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> Pieces:
     words = [word for sentences in TEXT.values() for text in sentences for word in text.split()]
     text = [" ".join(source.choices(words, k=6)) for _ in range(300)]
     return train_pieces(folder, text, vocabulary=80)
-
-
-def train_pieces(folder: Path, text: Sequence[str], vocabulary: int) -> Pieces:
-    found = Pieces(folder / "sentencepiece.bpe.model", folder / "dict.txt")
-    with found.model.open("wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(text),
-            model_writer=file,
-            vocab_size=vocabulary,
-            hard_vocab_limit=False,
-            minloglevel=2,
-        )
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(found.model))
-    names = [processor.id_to_piece(number) for number in range(3, processor.get_piece_size())]
-    found.dictionary.write_text("".join(f"{name} 1\n" for name in names), encoding="utf-8")
-    return found
 
 
 def rows_of(language: str) -> list[Row]:
