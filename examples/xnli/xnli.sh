@@ -88,8 +88,11 @@ if [[ $smoke == yes ]]; then
 fi
 
 # The sizes of the model are in its file; one that is not there yet is taken for XLM-R large.
-model_flags=(--arch roberta_large --max-positions 512)
-[[ ! -f $XLMR ]] || read -r -a model_flags <<<"$(python "$here/model_flags.py" "$XLMR")"
+model_flags=(--arch roberta_large)
+if [[ -f $XLMR ]]; then
+  flags=$(python -m rxf.lab.recipes.architecture "$XLMR")
+  read -r -a model_flags <<<"$flags"
+fi
 
 run=$work
 stage prepare "$data/prepare.json" rxf prepare xnli "$raw" "$data" --spm "$spm" --dict "$dict" \

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -226,21 +225,6 @@ def _languages() -> tuple[str, ...]:
     from rxf.lab.prepare.xnli import LANGUAGES
 
     return LANGUAGES
-
-
-# ---- Hydra ----
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_config_says_what_the_script_says(method: str) -> None:
-    hydra: Any = pytest.importorskip("rxf.lab.recipes.hydra")
-    words = printed("RAW", "WORK", method)[1][2:]
-    for flag in ("--user-dir", "--save-dir", "--finetune-from-model"):
-        del words[words.index(flag) : words.index(flag) + 2]
-    file = (FOLDER / "config" / f"{method}.yaml").read_text(encoding="utf-8")
-    header = [line[1:].strip() for line in file.splitlines() if line.startswith("#")]
-    body = "".join(line for line in file.splitlines(keepends=True) if not line.startswith("#"))
-    assert header and body == hydra.text(hydra.config(words), [])
 
 
 # ---- every stage ----

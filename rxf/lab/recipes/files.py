@@ -8,7 +8,7 @@ from rxf.errors import UserError
 from rxf.lab.prepare.glue_tasks import GLUE_TASKS
 from rxf.lab.recipes import bash, hydra, table
 from rxf.lab.recipes.glue import Recipe, methods_of, recipe, recipes
-from rxf.lab.recipes.summarization import SUMMARIZATION, Printed, printed
+from rxf.lab.recipes.summarization import SUMMARIZATION, XNLI, Printed, printed
 
 __all__ = ["BEGIN", "END", "generated", "repository", "stale", "write"]
 
@@ -46,6 +46,9 @@ def generated(root: Path) -> Iterator[tuple[Path, str]]:
         path = Path("examples/summarization/config") / script.script / f"{script.method}.yaml"
         header = _summarization_header(script, path)
         yield path, hydra.text(hydra.config(printed(root, script)), header)
+    for script in XNLI:
+        path = Path("examples/xnli/config") / f"{script.method}.yaml"
+        yield path, hydra.text(hydra.config(printed(root, script)), _xnli_header(script, path))
     yield README, _filled_in((root / README).read_text(encoding="utf-8"))
 
 
@@ -95,6 +98,18 @@ def _summarization_header(script: Printed, path: Path) -> list[str]:
         f"{script.method}, as examples/summarization/{script.script}.sh has it, which says where",
         f"each value is from.  {_WRITTEN}.",
         *_usage(path),
+    ]
+
+
+def _xnli_header(script: Printed, path: Path) -> list[str]:
+    return [
+        f"{script.method}, as examples/xnli/xnli.sh has it, which says where",
+        f"each value is from.  {_WRITTEN}.",
+        *_usage(path),
+        "For a model other than XLM-R large add what this prints:",
+        "  python -m rxf.lab.recipes.architecture --hydra model.pt",
+        "One process makes the batch in 4 steps; for N of them",
+        "give distributed_training.distributed_world_size=N, and optimization.update_freq / N.",
     ]
 
 

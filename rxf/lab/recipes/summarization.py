@@ -1,7 +1,7 @@
-"""The summarization recipes as commands: what their scripts print on a dry run.
+"""The summarization and XNLI recipes as commands: what their scripts print on a dry run.
 
-Their settings stand in the scripts of ``examples/summarization``; a Hydra config says the
-same, so it is made of what the script prints.
+Their settings stand in the scripts of ``examples/summarization`` and ``examples/xnli``; a Hydra
+config says the same, so it is made of what the script prints.
 """
 
 import os
@@ -13,21 +13,23 @@ from typing import NamedTuple
 
 from rxf.errors import UserError
 
-__all__ = ["SUMMARIZATION", "Printed", "printed"]
+__all__ = ["SUMMARIZATION", "XNLI", "Printed", "printed"]
 
 
 class Printed(NamedTuple):
-    """A recipe of ``examples/summarization``.
+    """A recipe whose script holds its settings.
 
     Attributes:
         script: its stem.
         method: the config's name.
         arguments: behind RAW and WORK.
+        folder: of ``examples``, where the script is.
     """
 
     script: str
     method: str
     arguments: tuple[str, ...] = ()
+    folder: str = "summarization"
 
 
 SUMMARIZATION = (
@@ -38,10 +40,14 @@ SUMMARIZATION = (
         for method in ("plain", "r3f")
     ),
 )
+XNLI = tuple(Printed("xnli", method, (method,), "xnli") for method in ("plain", "r3f", "r4f"))
 # Paths, which a config leaves to the command line.
 _PATHS = ("--user-dir", "--save-dir", "--finetune-from-model")
 # Must not decide what is printed.
-_VARIABLES = ("BART", "PRETRAINED", "BPE", "GPUS", "NODES", "NODE_RANK")
+_VARIABLES = (
+    *("BART", "PRETRAINED", "BPE", "XLMR", "SPM", "DICT", "TRAIN", "TRAIN_ROWS", "SEEDS"),
+    *("GPUS", "NODES", "NODE_RANK"),
+)
 
 
 def printed(root: Path, recipe: Printed) -> list[str]:
@@ -53,11 +59,11 @@ def printed(root: Path, recipe: Printed) -> list[str]:
     Raises:
         UserError: the script does not print one.
     """
-    script = root / "examples" / "summarization" / f"{recipe.script}.sh"
+    script = root / "examples" / recipe.folder / f"{recipe.script}.sh"
     kept = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
     done = subprocess.run(
         ["bash", str(script), "--dry-run", "RAW", "WORK", *recipe.arguments],
-        env={**kept, "BART": "model.pt", "PRETRAINED": "pretrained"},
+        env={**kept, "BART": "model.pt", "PRETRAINED": "pretrained", "XLMR": "model.pt"},
         capture_output=True,
         text=True,
     )

@@ -10,6 +10,7 @@ from tests.support import REPO
 
 # What must not come from outside.
 VARIABLES = ("ROBERTA", "MNLI", "BART", "BPE", "PRETRAINED", "RXF_DATA")
+VARIABLES += ("XLMR", "SPM", "DICT", "TRAIN", "TRAIN_ROWS", "SEEDS")
 VARIABLES += ("GPUS", "NODES", "NODE_RANK")
 
 
@@ -38,7 +39,8 @@ def run_script(
 
 def printed(script: str, *arguments: object, **variables: str) -> list[list[str]]:
     """The words of every command that the script would run."""
-    named = {"ROBERTA": "model.pt", "BART": "model.pt", "PRETRAINED": "pretrained", **variables}
+    named = {"ROBERTA": "model.pt", "BART": "model.pt", "PRETRAINED": "pretrained"}
+    named |= {"XLMR": "model.pt", **variables}
     done = run_script(script, "--dry-run", *arguments, **named)
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]

@@ -47,6 +47,7 @@ def test_a_changed_file_is_stale_and_mended(
     readme.parent.mkdir(parents=True)
     readme.write_text((REPO / files.README).read_text())
     monkeypatch.setattr(files, "SUMMARIZATION", ())
+    monkeypatch.setattr(files, "XNLI", ())
     monkeypatch.setattr(files, "recipes", lambda: [recipe("RTE", "r3f")])
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
     assert command.main([]) == 1
@@ -65,6 +66,7 @@ def test_a_readme_without_its_markers(tmp_path: Path, monkeypatch: pytest.Monkey
     readme.parent.mkdir(parents=True)
     readme.write_text("no markers\n")
     monkeypatch.setattr(files, "SUMMARIZATION", ())
+    monkeypatch.setattr(files, "XNLI", ())
     monkeypatch.setattr(files, "recipes", tuple)
     with pytest.raises(UserError, match="settings: begin"):
         files.stale(tmp_path)

@@ -18,7 +18,7 @@ import rxf  # noqa: F401  (registers what the configs name)
 from rxf.errors import UserError
 from rxf.lab.recipes import hydra
 from rxf.lab.recipes.glue import recipes
-from rxf.lab.recipes.summarization import SUMMARIZATION, Printed
+from rxf.lab.recipes.summarization import SUMMARIZATION, XNLI, Printed
 from rxf.lab.sweep.groups import CHOSEN, TYPED
 from tests.lab.recipes.commands import printed, training_of
 from tests.support import REPO, fork_fairseq_train
@@ -141,6 +141,13 @@ def test_summarization(name: tuple[str, str]) -> None:
 @pytest.mark.parametrize("script", SUMMARIZATION, ids=lambda one: f"{one.script}-{one.method}")
 def test_all_of_summarization(script: Printed) -> None:
     check_summarization(script)
+
+
+@pytest.mark.parametrize("script", XNLI, ids=lambda one: one.method)
+def test_xnli(script: Printed) -> None:
+    words = training_of(printed("xnli/xnli", "RAW", "WORK", *script.arguments))
+    paths = {**PATHS, "checkpoint.save_dir": f"WORK/{script.method}-1/checkpoints"}
+    assert differences(words, REPO / "examples/xnli/config", script.method, paths) == []
 
 
 def test_a_difference_would_be_seen() -> None:
