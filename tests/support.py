@@ -372,17 +372,10 @@ def fork_fairseq_train(
     The process is forked from one that has imported fairseq and nothing of rxf, so the
     plugin is imported anew, under the ``RXF_FIXES`` of ``env``.
     """
-    context = multiprocessing.get_context("forkserver")
-    # torch._dynamo comes with the first optimizer, and takes a second.
-    preload = ["fairseq_cli.train", "fairseq_cli.validate", "torch._dynamo"]
-    context.set_forkserver_preload(preload)
     words = [command, *map(str, args)]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        variables = {"RXF_FIXES": os.environ.get("RXF_FIXES", ""), **(env or {})}
-        target_args = (words, variables, cwd or REPO, out, err)
-        process = context.Process(target=_forked, args=target_args)
-        process.start()
+        process = begin_fairseq(words, out, err, env=env, cwd=cwd)
         process.join(timeout)
         if process.is_alive():
             process.kill()
@@ -393,6 +386,36 @@ def fork_fairseq_train(
     if check:
         _check(done, command)
     return done
+
+
+def begin_fairseq(
+    words: list[str],
+    out: Path,
+    err: Path,
+    env: Optional[Mapping[str, str]] = None,
+    cwd: Optional[Path] = None,
+) -> Any:
+    """Start one of fairseq's commands as :func:`fork_fairseq_train` does, and do not wait.
+
+    Args:
+        words: the command's name and its command line.
+        out: gets what it prints; a file that is there is written over.
+        err: likewise, of its errors.
+        env: added to this process's environment.
+        cwd: the folder to run in, the repo's root by default.
+
+    Returns:
+        The process: ``pid``, ``exitcode``, ``join(timeout)``, ``kill()``.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # torch._dynamo comes with the first optimizer, and takes a second.
+    preload = ["fairseq_cli.train", "fairseq_cli.validate", "torch._dynamo"]
+    context.set_forkserver_preload(preload)
+    variables = {"RXF_FIXES": os.environ.get("RXF_FIXES", ""), **(env or {})}
+    target_args = (words, variables, cwd or REPO, out, err)
+    process = context.Process(target=_forked, args=target_args)
+    process.start()
+    return process
 
 
 def _forked(words: list[str], env: Mapping[str, str], cwd: Path, out: Path, err: Path) -> None:
