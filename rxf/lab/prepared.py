@@ -45,17 +45,26 @@ def read_prepared(folder: Path) -> Prepared:
     """
     facts = _facts(folder)
     try:
-        flags, metric = list(facts["fairseq_train_flags"]), str(facts["best_metric"])
+        flags, metric = [*map(_word, facts["fairseq_train_flags"])], str(facts["best_metric"])
         classes = int(facts["num_classes"])
         train, valid = (int(facts["splits"][name]["rows"]) for name in ("train", "valid"))
-    except (KeyError, TypeError) as error:
+    # Infinity is a number of JSON as Python reads it.
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        missing = isinstance(error, KeyError)
+        wrong = f"says nothing of {error}" if missing else f"cannot be used ({error})"
         raise UserError(
-            f"{folder / FACTS}: says nothing of {error}: name a sentence task with a train and a "
+            f"{folder / FACTS}: {wrong}: name a sentence task with a train and a "
             "valid split, made by `rxf prepare glue`"
         ) from None
     least = baseline(folder, metric)
     name = str(facts["task"])
     return Prepared(name, folder, flags, classes, metric, least, train, valid)
+
+
+def _word(flag: object) -> str:
+    if not isinstance(flag, str):
+        raise TypeError(f"flags: {flag!r} is none")
+    return flag
 
 
 def _facts(folder: Path) -> Any:
@@ -86,6 +95,16 @@ def baseline(folder: Path, metric: str) -> float:
 
 
 def _valid_labels(folder: Path) -> list[str]:
-    dictionary = Dictionary.load(str(folder / "dict.txt"))
-    rows = data_utils.load_indexed_dataset(str(folder / "valid"), dictionary)
-    return [dictionary[int(row[0])] for row in rows]
+    try:
+        dictionary = Dictionary.load(str(folder / "dict.txt"))
+        rows = data_utils.load_indexed_dataset(str(folder / "valid"), dictionary)
+        labels = [dictionary[int(row[0])] for row in rows]
+    # What fairseq raises depends on where a file stops being one.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{folder}: the labels of valid cannot be read ({reason}): prepare the task again"
+        ) from None
+    if not labels:
+        raise UserError(f"{folder}: the split valid has no row: prepare the task again")
+    return labels

@@ -288,11 +288,13 @@ def _load_bpe(encoder_json: Path, vocab_bpe: Path) -> gpt2_bpe_utils.Encoder:
     try:
         bpe = gpt2_bpe_utils.get_encoder(str(encoder_json), str(vocab_bpe))
         known = set(bpe.encoder)
-    except (OSError, ValueError, AttributeError) as error:
+        merged = ["".join((first, second)) for first, second in bpe.bpe_ranks]
+    # What is raised depends on where the files stop being what they are to be.
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{encoder_json}, {vocab_bpe}: are no GPT-2 BPE files ({error}); {WHERE_TO_GET}"
         ) from None
-    needed = set(bpe.byte_encoder.values()) | {"".join(pair) for pair in bpe.bpe_ranks}
+    needed = {*bpe.byte_encoder.values(), *merged}
     if not needed <= known:
         example = sorted(needed - known)[0]
         raise UserError(

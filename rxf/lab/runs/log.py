@@ -30,16 +30,24 @@ def read_log(path: Path, metric: str) -> Log:
     second: the log rounds updates a second to two digits, which is nothing where an
     update takes seconds.
     """
-    values, pace, updates = {}, [], 0
+    values: dict[int, float] = {}
+    pace: list[float] = []
+    updates = 0
     for kind, event in _events(path):
-        if kind == "train_inner":
-            updates = max(updates, int(event["num_updates"]))
-            speed = float(event.get("wps", 0))
-            pace += [float(event["wpb"]) / speed] if speed > 0 else []
-        elif f"valid_{metric}" in event:
-            values[int(event["valid_num_updates"])] = float(event[f"valid_{metric}"])
+        # Where a process was killed, or another one wrote, a line may be of two.
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            if kind == "train_inner":
+                updates = max(updates, int(event["num_updates"]))
+                pace += _pace(event)
+            elif f"valid_{metric}" in event:
+                values[int(event["valid_num_updates"])] = float(event[f"valid_{metric}"])
     seconds = round(statistics.median(pace), 5) if pace else None
     return Log(values, max([updates, *values]), seconds)
+
+
+def _pace(event: dict[str, Any]) -> list[float]:
+    speed = float(event.get("wps", 0))
+    return [float(event["wpb"]) / speed] if speed > 0 else []
 
 
 def _events(path: Path) -> list[tuple[str, dict[str, Any]]]:

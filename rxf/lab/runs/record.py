@@ -31,7 +31,8 @@ class Usage(NamedTuple):
 def record_of(run: Run) -> Optional[dict[str, Any]]:
     """The record of an earlier run of this very command, or None."""
     record = read_json(run.record)
-    return record if record and record.get("command") == run.command else None
+    known = isinstance(record, dict) and record.get("command") == run.command
+    return record if known else None
 
 
 def finish(run: Run, status: int, usage: Usage) -> dict[str, Any]:
