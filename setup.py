@@ -33,6 +33,7 @@ EXTRAS = {
         "submitit>=1.5",
     ],
     "test": [
+        "hypothesis>=6.100",
         "playwright>=1.48; platform_machine in 'x86_64 aarch64'",
         "pytest>=8",
         "pytest-xdist>=3.5",
