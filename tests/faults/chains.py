@@ -3,7 +3,7 @@
 What is to happen:
 
 * a signal, at any moment: the next start goes on from the last save that had ended, or from a
-  later one;
+  later one; before the first save it begins anew;
 * a full disk: the run ends with one line that names the file; what was whole stays, and of
   what could not be written nothing is left;
 * NaN in fp32: fairseq ends the run with FloatingPointError and a traceback that helps to find
@@ -177,9 +177,12 @@ class Chain:
     # --------------------------------------------------------------- what follows
 
     def _whole(self) -> int:
-        """Updates of the checkpoint that the next start is to go on from; -1 for none."""
+        """Updates of the checkpoint that the next start is to go on from; -1 for none.
+
+        None, where the first save of all was cut short: there is no checkpoint_last.pt yet.
+        """
         last = updates_of(self.save / LAST)
-        if last >= 0:
+        if last >= 0 or not (self.save / LAST).exists():
             return last
         return max(map(updates_of, self.save.glob("checkpoint_*.pt")), default=-1)
 

@@ -1,5 +1,6 @@
 """What is trained and killed: every method of the registry, and SURT's first stage."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,49 +56,58 @@ def subjects(folder: Path) -> dict[str, Subject]:
     """Name -> training, of every method and kind that the registry has.
 
     Args:
-        folder: gets their data and pre-trained models, which are small.
+        folder: gets their data and pre-trained models, which are small, when they are used.
     """
-    data = _data(folder)
-    found = [
-        _fine_tuning(Case(method, kind), data[kind])
+    cases = [
+        Case(method, kind)
         for method in (registry.PLAIN, *registry.methods())
         for kind in ("sentences", "generation")
         if getattr(method, kind) is not None
     ]
-    found.append(_masked_lm(data["sentences"], folder / "text"))
+    found = [_fine_tuning(case, folder) for case in cases]
+    # The stage that SURT puts before plain fine-tuning, which is one of those above.
+    found.append(Subject("surt-text", lambda to: _text(folder).flags(to, **MASKED_LM), False))
     return {subject.name: subject for subject in found}
 
 
-def _data(folder: Path) -> dict[str, Data]:
-    sentences = write_sentence_data(folder / "sentences")
-    pairs = write_translation_data(folder / "pairs")
-    roberta, transformer = folder / "roberta", folder / "transformer"
-    pretrained_model(train_flags(sentences, roberta, max_update=1), roberta)
-    pretrained_model(translation_flags(pairs, transformer, max_update=1), transformer)
-    return {
-        "sentences": Data("sentences", sentences, roberta / "model.pt"),
-        "generation": Data("generation", pairs, transformer / "model.pt"),
-    }
-
-
-def _fine_tuning(case: Case, data: Data) -> Subject:
+def _fine_tuning(case: Case, folder: Path) -> Subject:
     settings = {**case.settings, **SETTINGS}
+    data = _sentences if case.kind == "sentences" else _pairs
     name = f"{case.method.name}-{case.kind}"
-    return Subject(name, lambda to: data.flags(to, **settings), case.method.name in DRAWING)
+    draws = case.method.name in DRAWING
+    return Subject(name, lambda to: data(folder).flags(to, **settings), draws)
 
 
-def _masked_lm(data: Data, text: Path) -> Subject:
-    """The stage that SURT puts before plain fine-tuning, which is a subject of its own."""
-    prepare_surt(data.folder, text)
-    of_sentences = ("classification_head_name", "init_token", "separator_token", "num_classes")
-    settings: dict[str, Any] = {
-        **dict.fromkeys((*of_sentences, "regression_target")),
-        "task": "masked_lm",
-        "criterion": "masked_lm",
-        "sample_break_mode": "eos",
-        "tokens_per_sample": 64,
-        "skip_invalid_size_inputs_valid_test": True,
-        **SETTINGS,
-    }
-    changed = data._replace(folder=text)
-    return Subject("surt-text", lambda to: changed.flags(to, **settings), draws=False)
+@functools.cache
+def _sentences(folder: Path) -> Data:
+    data = write_sentence_data(folder / "sentences")
+    roberta = folder / "roberta"
+    pretrained_model(train_flags(data, roberta, max_update=1), roberta)
+    return Data("sentences", data, roberta / "model.pt")
+
+
+@functools.cache
+def _pairs(folder: Path) -> Data:
+    data = write_translation_data(folder / "pairs")
+    transformer = folder / "transformer"
+    pretrained_model(translation_flags(data, transformer, max_update=1), transformer)
+    return Data("generation", data, transformer / "model.pt")
+
+
+@functools.cache
+def _text(folder: Path) -> Data:
+    sentences = _sentences(folder)
+    prepare_surt(sentences.folder, folder / "text")
+    return sentences._replace(folder=folder / "text")
+
+
+OF_SENTENCES = ("classification_head_name", "init_token", "separator_token", "num_classes")
+MASKED_LM: dict[str, Any] = {
+    **dict.fromkeys((*OF_SENTENCES, "regression_target")),
+    "task": "masked_lm",
+    "criterion": "masked_lm",
+    "sample_break_mode": "eos",
+    "tokens_per_sample": 64,
+    "skip_invalid_size_inputs_valid_test": True,
+    **SETTINGS,
+}
