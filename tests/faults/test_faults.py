@@ -17,7 +17,9 @@ from tests.faults.starts import Start
 from tests.faults.subjects import Subject, subjects
 from tests.support import load_checkpoint
 
-QUICK = ["SIGKILL in a copy", "SIGKILL, last truncated", "SIGTERM"]
+QUICK = ["SIGTERM", "SIGKILL in a copy", "SIGKILL, last truncated"]
+# Of those tried, one by which the first signal comes at update 12, when something is saved.
+SEED = 7
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +49,11 @@ def test_every_method_is_among_them(known: dict[str, Subject]) -> None:
 
 
 def test_some_faults(known: dict[str, Subject], tmp_path: Path) -> None:
-    records = run_subject(known["r3f-sentences"], tmp_path, 1, QUICK, memory=False)
+    records = run_subject(known["r3f-sentences"], tmp_path, SEED, QUICK, memory=False)
     assert [record["fault"] for record in records] == QUICK
     assert wrong(records) == []
     assert command.kills(records) == 3
-    assert "going on from" in records[1]["told"]
+    assert "going on from" in records[2]["told"]
 
 
 def test_what_is_lost_is_told(known: dict[str, Subject], twin: Path, tmp_path: Path) -> None:
