@@ -15,7 +15,7 @@ that nothing happened to: the parameters that the forward pass uses, the state o
 optimizer and scheduler, the best score, the place in the data. What is to happen with each fault
 stands in `tests/faults/chains.py`, what happened in `kills.json` beside this page: the update, the
 moment, the exit status, what was said, where the next start went on. The processes are forked from
-one that has imported fairseq, so that a start takes half a second. The training that ran out of
+one that has imported fairseq, which makes a start quick. The training that ran out of
 memory is compared with one that left out the same batch.
 """
 
