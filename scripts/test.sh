@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Sets up if needed, then runs the tests, a process a core; those marked slow only where -m asks
-# for them.  -n 0 runs them in one process, where a debugger and -s work.
+# Sets up if needed, then runs the tests, a process a core and one more, as some of them wait for
+# processes of their own; those marked slow only where -m asks for them.  -n 0 runs them in one
+# process, where a debugger and -s work.
 #   scripts/test.sh [PYTEST ARGS]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,4 +15,4 @@ done
 # The models here are so small that more threads only get in each other's way.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export PATH=$PWD/.venv/bin:$PATH
-exec .venv/bin/python -m pytest -n auto --dist loadfile ${marks[@]+"${marks[@]}"} "$@"
+exec .venv/bin/python -m pytest -n $(($(nproc) + 1)) --dist loadfile ${marks[@]+"${marks[@]}"} "$@"

@@ -149,7 +149,11 @@ def test_several_checkpoints_are_an_ensemble(model: Path, data: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "criterion", ["label_smoothed_cross_entropy", "label_smoothed_cross_entropy_r3f"]
+    "criterion",
+    [
+        pytest.param("label_smoothed_cross_entropy", marks=pytest.mark.slow),
+        "label_smoothed_cross_entropy_r3f",
+    ],
 )
 def test_fairseqs_own_command_generates_the_same(
     criterion: str, data: Path, tmp_path: Path

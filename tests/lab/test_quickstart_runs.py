@@ -107,6 +107,7 @@ def test_a_checkpoint_of_another_family(tmp_path: Path) -> None:
         model_flags.flags_from_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_the_quickstart_from_end_to_end(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rxf.lab.quickstart", "--smoke", "--out", str(tmp_path)]
     for _ in range(2):

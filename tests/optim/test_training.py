@@ -293,9 +293,7 @@ def test_starts_differ_only_in_the_start(
 
 @pytest.mark.parametrize(
     "method, backend",
-    _slow_but(
-        ("recadam", "legacy_ddp"), ("cwgnc_adam", "pytorch_ddp"), methods=METHODS, others=RANKS
-    ),
+    _slow_but(("recadam", "legacy_ddp"), methods=METHODS, others=RANKS),
 )
 def test_two_processes_equal_one(
     method: str, backend: str, sentence_data: Path, pretrained: Path, tmp_path: Path

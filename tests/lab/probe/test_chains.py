@@ -223,6 +223,7 @@ def killable(words: list[str]) -> None:
     sys.exit(cli.main(words))
 
 
+@pytest.mark.slow
 def test_sigkill_loses_at_most_the_runs_in_hand(
     tasks: Tasks, model: Path, tmp_path: Path, stand_ins: None
 ) -> None:

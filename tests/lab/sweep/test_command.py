@@ -200,6 +200,7 @@ def test_a_launcher_that_is_not_installed(sweep: Sweep, monkeypatch: pytest.Monk
         sweep("--launcher", "joblib")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stand_in")
 def test_failed_finished_tried_again(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -104,8 +104,8 @@ def reports_of_two_ranks_and_one(data: Path, tmp_path: Path, **settings: Any) ->
 @pytest.mark.parametrize(
     ("backend", "passes"),
     [
-        ("legacy_ddp", "packed"),
         ("pytorch_ddp", "recompute"),
+        pytest.param("legacy_ddp", "packed", marks=pytest.mark.slow),
         pytest.param("pytorch_ddp", "packed", marks=pytest.mark.slow),
         pytest.param("pytorch_ddp", "separate", marks=pytest.mark.slow),
         pytest.param("legacy_ddp", "separate", marks=pytest.mark.slow),
