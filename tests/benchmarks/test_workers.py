@@ -52,6 +52,7 @@ def test_stock_fairseq_trains_without_rxf() -> None:
         assert worker.ask("memory")["mib"] > 0
 
 
+@pytest.mark.slow
 def test_a_stock_process_that_holds_rxf_is_refused() -> None:
     words = ("--user-dir", str(training.PLUGIN))
     told = fails(replace(stock(), words=words))

@@ -138,6 +138,7 @@ def test_every_method_is_run_once(recorded: Recorded, tmp_path: Path, jobs: int)
     assert words[:2] == ["fairseq-train", str(tmp_path / "b in" / "CoLA")]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_run_again(recorded: Recorded, tmp_path: Path) -> None:
     def logs_run() -> list[str]:
         family(recorded.binaries, tmp_path, tmp_path / "out", 1, METHODS="plain", MORE="--lr 1")

@@ -4,12 +4,11 @@ Those whose results are looked at more closely are in the recipes' own tests.
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.lab.recipes.commands import run_script
 from tests.support import REPO
 
 # Recipe -> what stands behind WORK, and what the last stage makes; the GLUE scripts take turns
@@ -29,20 +28,10 @@ CASES = {
     "summarization/pretrain_small_bart": ([], "model.pt"),
 }
 ELSEWHERE = {"glue/mnli", "glue/rte", "summarization/cnn_dm", "xnli/xnli"}
-OUTER = ("ROBERTA", "MNLI", "BART", "XLMR", "BPE", "PRETRAINED", "RXF_DATA", "GPUS", "NODES")
 
 
 def smoke(recipe: str, *arguments: object) -> str:
-    env = {name: value for name, value in os.environ.items() if name not in OUTER}
-    env |= {"PATH": f"{Path(sys.executable).parent}:{env['PATH']}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [REPO / "examples" / f"{recipe}.sh", "--smoke", *map(str, arguments)],
-        cwd=REPO,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run_script(recipe, "--smoke", *arguments)
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 

@@ -3,11 +3,9 @@
 import gzip
 import importlib
 import json
-import os
 import random
 import shlex
 import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Optional
@@ -15,6 +13,7 @@ from typing import Any, Optional
 import pytest
 
 from rxf import cli
+from tests.lab.recipes.commands import run_script
 from tests.support import REPO, assert_bit_equal, fork_fairseq_train, trained_weights
 
 RECIPES = REPO / "examples" / "summarization"
@@ -28,18 +27,8 @@ def recipe(
     name: str, *arguments: object, env: Optional[dict[str, str]] = None, check: bool = True
 ) -> "subprocess.CompletedProcess[str]":
     """Run a recipe with this environment's commands, by default with BART named."""
-    removed = ("BART", "BPE", "PRETRAINED", "RXF_DATA", "GPUS", "NODES", "NODE_RANK")
-    variables = {key: value for key, value in os.environ.items() if key not in removed}
-    variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
-    variables |= {"OMP_NUM_THREADS": "1", **({"BART": "bart.pt"} if env is None else env)}
-    done = subprocess.run(
-        [RECIPES / f"{name}.sh", *map(str, arguments)],
-        env=variables,
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    variables = {"BART": "bart.pt"} if env is None else env
+    done = run_script(f"summarization/{name}", *arguments, **variables)
     assert not check or done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done
 

@@ -1,7 +1,6 @@
 """The XNLI recipe: flags that its commands know, its table, and all stages on small data."""
 
 import json
-import os
 import runpy
 import shlex
 import statistics
@@ -13,28 +12,19 @@ from pathlib import Path
 import pytest
 
 from rxf.errors import UserError
+from tests.lab.recipes.commands import run_script
 from tests.lab.sentence_pieces import train_pieces
 from tests.support import REPO, train_log
 
 FOLDER = REPO / "examples" / "xnli"
 METHODS = ("plain", "r3f", "r4f")
-REMOVED = ("XLMR", "SPM", "DICT", "TRAIN", "TRAIN_ROWS", "SEEDS", "GPUS", "NODES", "RXF_DATA")
 
 
 def recipe(
     *arguments: object, check: bool = True, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run xnli.sh with this environment's commands."""
-    kept = {key: value for key, value in os.environ.items() if key not in REMOVED}
-    kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
-    done = subprocess.run(
-        [FOLDER / "xnli.sh", *map(str, arguments)],
-        env={**kept, "OMP_NUM_THREADS": "1", **variables},
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run_script("xnli/xnli", *arguments, **variables)
     assert not check or done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done
 

@@ -110,6 +110,7 @@ def test_validate_names_the_missing_file(tmp_path: Path, sentence_data: Path) ->
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_every_rank_ends_with_the_line(hostile: Path, tmp_path: Path, sentence_data: Path) -> None:
     flags = train_flags(
         sentence_data,

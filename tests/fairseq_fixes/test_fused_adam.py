@@ -419,7 +419,7 @@ def test_trainers_of_every_precision_come_to_the_same(
             torch.testing.assert_close(got_state[number][moment], state[moment])
 
 
-QUICK = ("fp32", "memory-efficient")
+QUICK = ("memory-efficient",)
 
 
 def _train(data: Path, folder: Path, precision: str, updates: int, env: dict[str, str]) -> str:

@@ -348,7 +348,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "workers": {"update_freq": 2, "num_workers": 1},
     "unbuffered": {"data_buffer_size": 0, "curriculum": 1},
 }
-FAST = [("fp32", True), ("fp32", False), ("flattened", False)]
+FAST = [("fp32", True), ("flattened", False)]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_training_does_not_notice_it(
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("precision", ["fp32", "flattened"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("flattened", marks=pytest.mark.slow)])
 def test_resume_equals_an_uninterrupted_run(
     method: str, precision: str, sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -71,7 +71,6 @@ def _slow_but(*quick: tuple[str, str], methods: Iterable[str], others: Iterable[
 @pytest.mark.parametrize(
     "method, precision",
     _slow_but(
-        ("recadam", "fp32"),
         ("recadam", "flattened"),
         ("cwgnc_adam", "memory-efficient"),
         methods=METHODS,
@@ -174,6 +173,7 @@ def test_constant_annealing_stands_in_for_others(
 # ----------------------------------------------------------------------------- anchors
 
 
+@pytest.mark.slow
 def test_the_anchor_survives_a_file_that_moved_and_no_other_file(
     sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +255,7 @@ def test_a_random_start_is_pulled_to_the_file(
     assert distances[0] > 0.1
 
 
+@pytest.mark.slow
 def test_a_random_start_is_not_repeated_on_resume(
     sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -365,7 +366,7 @@ def test_bad_input_ends_in_one_line(
     assert not (tmp_path / "checkpoint_last.pt").exists()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "flattened"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("flattened", marks=pytest.mark.slow)])
 def test_another_optimizers_state_is_refused(
     precision: str, sentence_data: Path, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_file_as_training_writes_it(
     assert cka == pytest.approx(end["cka", LAYERS - 1, None], abs=1e-4) and cka < 0.999
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(
     pretrained: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_what_was_computed_is_not_computed_again(
     assert calls[5:] == ["fit", "fit"]
 
 
+@pytest.mark.slow
 def test_a_changed_checkpoint_is_probed_anew(tasks: Tasks, tmp_path: Path) -> None:
     path = save_pretrained(tmp_path / "model", tasks["two"], seed=1)
     words = ["--pretrained", path, "--out", tmp_path / "out", "--tasks", tasks["three"]]
@@ -93,6 +94,7 @@ def test_a_changed_checkpoint_is_probed_anew(tasks: Tasks, tmp_path: Path) -> No
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_the_valid_split_chooses_nothing(tasks: Tasks, model: Path, tmp_path: Path) -> None:
     """Other labels in it, and the same layer is trained."""
     copy = shutil.copytree(tasks["two"], tmp_path / "two")

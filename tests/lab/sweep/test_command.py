@@ -31,6 +31,7 @@ def record(tmp_path: Path, seed: int = 1) -> Any:
     return json.loads((folder(tmp_path, seed) / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_yaml_says_what_the_flags_say(
     words: list[str], family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

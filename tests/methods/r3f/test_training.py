@@ -144,6 +144,7 @@ def _draw_on_a_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_draw_different_noise(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_draw_on_a_rank, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
