@@ -15,4 +15,6 @@ done
 # The models here are so small that more threads only get in each other's way.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export PATH=$PWD/.venv/bin:$PATH
-exec .venv/bin/python -m pytest -n $(($(nproc) + 1)) --dist loadfile ${marks[@]+"${marks[@]}"} "$@"
+# nproc takes OMP_NUM_THREADS for the number of cores.
+workers=$(($(env -u OMP_NUM_THREADS nproc) + 1))
+exec .venv/bin/python -m pytest -n "$workers" --dist loadfile ${marks[@]+"${marks[@]}"} "$@"
