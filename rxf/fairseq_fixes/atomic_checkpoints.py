@@ -15,6 +15,7 @@ away again, and so are the temporary files of processes of this machine that wer
 import contextlib
 import errno
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,8 +68,8 @@ def _written(path: str) -> Iterator[str]:
         UserError: the file could not be written; nothing of it is left.
     """
     _remove_left_over(Path(path).parent)
-    # The process number keeps two trainings that share a folder apart.
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # The process keeps two trainings that share a folder apart, its machine those of a cluster.
+    temporary = f"{path}.{_machine()}-{os.getpid()}.tmp"
     try:
         yield temporary
         os.replace(temporary, path)
@@ -98,12 +99,16 @@ def _reason(error: BaseException) -> Optional[str]:
 
 
 def _remove_left_over(folder: Path) -> None:
-    """Before anything is written, as it takes room."""
+    """Before anything is written, as it takes room; of another machine nobody can tell here."""
     for left in folder.glob("*.pt.*.tmp"):
-        number = left.name.removesuffix(".tmp").rsplit(".", 1)[1]
-        if number.isdigit() and not _runs(int(number)):
+        machine, _, number = left.name.removesuffix(".tmp").rsplit(".", 1)[1].rpartition("-")
+        if machine == _machine() and number.isdigit() and not _runs(int(number)):
             with contextlib.suppress(OSError):
                 left.unlink()
+
+
+def _machine() -> str:
+    return platform.node().replace(".", "_")
 
 
 def _runs(process: int) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -158,10 +159,13 @@ def test_another_error_stays_what_it_is(tmp_path: Path) -> None:
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
     ended.wait()
+    here = platform.node().replace(".", "_")
     for name in ("last", "best"):
-        (tmp_path / f"{name}.pt.{ended.pid}.tmp").write_bytes(b"half")
-    (tmp_path / f"last.pt.{os.getppid()}.tmp").write_bytes(b"another's that still runs")
+        (tmp_path / f"{name}.pt.{here}-{ended.pid}.tmp").write_bytes(b"half")
+    others = [f"last.pt.{here}-{os.getppid()}.tmp", f"last.pt.not-{here}-{ended.pid}.tmp"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"of one that runs, here or on another machine")
     (tmp_path / "last.pt.backup.tmp").write_bytes(b"a person's")
     checkpoint_utils.torch_persistent_save(STATE, str(tmp_path / "last.pt"))
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["last.pt", f"last.pt.{os.getppid()}.tmp", "last.pt.backup.tmp"]
+    assert left == sorted(["last.pt", *others, "last.pt.backup.tmp"])
